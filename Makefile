@@ -1,0 +1,54 @@
+# Needs python3 (3.11 or newer) with venv, and make. Everything is installed into .venv.
+#
+#   make quickstart              the whole story in a few minutes, without data, models or a GPU
+#   make test                    the tests but the slow ones; make test-all runs all
+#   make lint | format | docs    checks, formatting, docs/configuration.md
+#   make PYTHON=python3.12 ...   another interpreter for a new .venv
+#
+# pip's own environment variables work as ever: on a machine without a GPU, PIP_EXTRA_INDEX_URL set to PyTorch's CPU
+# index spares several gigabytes of CUDA libraries.
+
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: quickstart test test-all lint format docs clean
+.DEFAULT_GOAL := quickstart
+
+quickstart: .venv/installed
+	$(BIN)/python jobs/quickstart.py
+
+test: .venv/installed-dev
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/installed-dev
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: .venv/installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+docs: .venv/installed
+	$(BIN)/python -m cosdpo.keys > docs/configuration.md
+
+# Leaves runs/ alone.
+clean:
+	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps are newer than what they were installed from, so that a second make installs nothing.
+.venv/installed: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+.venv/installed-dev: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch .venv/installed $@
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit("error: Python 3.11 or newer is needed; name one by make PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv

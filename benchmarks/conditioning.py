@@ -1,0 +1,92 @@
+"""Conditioning kinds and scopes against each other on one task: hypervolume, ends and time over seeds.
+
+    python benchmarks/conditioning.py --config jobs/configs/stories.yaml --model.base FOLDER \
+        --data.train train.jsonl --data.validation validation.jsonl --output runs/conditioning
+
+Every combination of hyper_prompt, gated_lora and both with scope sequence and response is trained with seeds 0 to 2 in
+this process (no Ray), on one shared set of reference scores. Prints a table; ends with one JSON line.
+"""
+
+import itertools
+import json
+import sys
+from statistics import mean, stdev
+
+import numpy as np
+import torch
+
+from cosdpo.cli import read_config
+from cosdpo.config import Config
+from cosdpo.data.batching import PreferenceData
+from cosdpo.evaluation.indicators import controllability, hypervolume
+from cosdpo.evaluation.profile import profile
+from cosdpo.models.base import load_base
+from cosdpo.models.language import FrozenScorer, LanguageScorer
+from cosdpo.run import Prepared, located, prepare
+from cosdpo.simplex import das_dennis
+from cosdpo.training.checkpoint import Clock
+from cosdpo.training.loop import optimizer_for, train
+
+SEEDS = (0, 1, 2)
+
+
+def joined(config: Config, prepared: Prepared) -> list[PreferenceData]:
+    """Training and held-out data with reference scores."""
+    frozen = FrozenScorer.of(load_base(config.model.base, torch.float32))
+    sides = []
+    for preferences, tokens in (
+        (prepared.train, prepared.train_tokens),
+        (prepared.validation, prepared.validation_tokens),
+    ):
+        scores = frozen.all_references(tokens.contexts, config.evaluation.batch_tokens)
+        arrays = [np.array(row) for row in scores]
+        sides.append(PreferenceData.of(preferences, tokens.rows, tokens.contexts, arrays, config.data))
+    return sides
+
+
+def run(config: Config, data: list[PreferenceData]) -> dict[str, float]:
+    """One training and its front's figures."""
+    torch.manual_seed(config.seed)
+    scorer = LanguageScorer.create(config, load_base(config.model.base, torch.float32))
+    clock = train(scorer, data[0], config, optimizer_for(scorer, config), Clock(), lambda line: None, lambda now: None)
+    scorer.eval()
+    grid = das_dennis(len(config.objectives), config.grid.partitions)
+    profiles = [profile(scorer, data[1], w, config.temperatures, config.evaluation.batch_tokens) for w in grid]
+    accuracy = np.stack([p.accuracy for p in profiles])
+    row = {
+        "hypervolume": hypervolume(accuracy, np.full(grid.shape[1], 0.5)),
+        "controllability": float(controllability(grid, accuracy).min()),
+        "seconds": clock.seconds,
+        "parameters": scorer.trained_parameters(),
+    }
+    for j, name in enumerate(config.objectives):
+        end = int(grid[:, j].argmax())
+        row |= {f"{name} accuracy": profiles[end].accuracy[j], f"{name} loss": profiles[end].loss[j]}
+    middle = int(np.abs(grid - 1 / grid.shape[1]).sum(1).argmin())
+    row |= {f"middle {name}": accuracy[middle, j] for j, name in enumerate(config.objectives)}
+    return row
+
+
+def main() -> None:
+    """All combinations and seeds; `--only KIND/SCOPE` restricts them."""
+    arguments = sys.argv[1:]
+    only = arguments.pop(arguments.index("--only") + 1) if "--only" in arguments else ""
+    config = located(read_config([a for a in arguments if a != "--only"], __doc__))
+    torch.set_num_threads(max(1, int(config.scaling.cpus_per_worker)))
+    table = {}
+    data = joined(config, prepare(config))
+    for kind, scope in itertools.product(("hyper_prompt", "gated_lora", "both"), ("sequence", "response")):
+        if only and only != f"{kind}/{scope}":
+            continue
+        rows = []
+        for seed in SEEDS:
+            settings = {"conditioning": kind, "scope": scope, "seed": seed}
+            rows.append(run(config.model_copy(update=settings), data))
+            print(f"{kind:12s} {scope:8s} seed {seed} " + " ".join(f"{k} {v:.4g}" for k, v in rows[-1].items()), flush=True)
+        table[f"{kind}/{scope}"] = {k: (mean(r[k] for r in rows), stdev(r[k] for r in rows)) for k in rows[0]}
+        print(f"{kind:12s} {scope:8s} mean   " + " ".join(f"{k} {m:.4g}±{s:.2g}" for k, (m, s) in table[f"{kind}/{scope}"].items()))
+    print(json.dumps({name: row["hypervolume"][0] for name, row in table.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Connecting to Ray, and refusing early what the cluster cannot run: an infeasible request would wait for ever."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+from typing import Any
+
+from cosdpo.config import Config
+from cosdpo.errors import InputError
+
+
+def check_devices(config: Config) -> None:
+    """Before Ray starts: a job that would start its own Ray on this machine needs GPUs here if it asks for any.
+
+    Raises:
+        InputError: scaling.use_gpu without a GPU and without a cluster to submit to.
+    """
+    if not config.scaling.use_gpu or os.environ.get("RAY_ADDRESS"):
+        return
+    import torch
+
+    if torch.cuda.device_count() < config.scaling.workers:
+        raise InputError(
+            f"scaling.workers {config.scaling.workers} with scaling.use_gpu needs {config.scaling.workers} GPUs, this "
+            f"machine has {torch.cuda.device_count()}: submit to a cluster with `ray job submit`, or run smaller with "
+            "--scaling.use_gpu false --scaling.workers 1 --model.base gpt2 --data.max_rows 200"
+        )
+
+
+def connect(config: Config) -> None:
+    """Joins the cluster named by RAY_ADDRESS (set by `ray job submit`), or starts Ray on this machine alone.
+
+    Raises:
+        InputError: the cluster has fewer CPUs or GPUs than the run asks for.
+    """
+    # Ray Train polls its workers at this interval; its default of 2 s costs short runs a quarter of their time.
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    import ray
+    from ray.data import DataContext
+
+    if not ray.is_initialized():
+        address = os.environ.get("RAY_ADDRESS") or "local"
+        local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
+        # Workers' output stays in Ray's log folder: the progress bar and the report say what a person needs.
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    DataContext.get_current().enable_progress_bars = False
+    check_resources(config, ray.cluster_resources())
+
+
+def check_resources(config: Config, available: dict[str, float]) -> None:
+    """Raises InputError when `available` (Ray's cluster resources) cannot hold the run's workers."""
+    scaling = config.scaling
+    asked = {"CPU": scaling.workers * scaling.cpus_per_worker, "GPU": scaling.workers if scaling.use_gpu else 0}
+    for kind, count in asked.items():
+        if count > available.get(kind, 0):
+            raise InputError(
+                f"scaling.workers {scaling.workers} needs {count:g} {kind}s, the cluster has "
+                f"{available.get(kind, 0):g}: lower scaling.workers"
+                + (" or scaling.cpus_per_worker" if kind == "CPU" else ", set scaling.use_gpu false or add GPU nodes")
+            )

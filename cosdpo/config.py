@@ -1,0 +1,200 @@
+"""The whole configuration of a run, typed in one place.
+
+The attribute docstrings below are the only help text there is: `--help` of every job, docs/configuration.md and the
+editor's tooltip all show them. Values come from, in rising order of precedence, the defaults here, a YAML file
+(`--config FILE.yaml`) and the command line (`--section.key VALUE`); cosdpo/cli.py does the reading.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[int, Field(ge=1)]
+NonNegative = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A group of keys. Unknown keys are refused and values are checked when they are assigned."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
+
+
+class ModelConfig(Section):
+    """The base model and what is trained on top of it."""
+
+    base: str = ""
+    """Base language model: a hub name or a local folder in transformers' format."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the frozen base's weights; auto is bfloat16 on GPUs and float32 on CPUs."""
+    lora_rank: Positive = 16
+    """Rank of the LoRA adapters (per adapted matrix, all objectives together)."""
+    lora_alpha: Rate = 16.0
+    """LoRA scaling numerator; the update is multiplied by lora_alpha / lora_rank."""
+    lora_dropout: Share = 0.0
+    """Dropout on the input of the LoRA adapters."""
+    lora_targets: list[str] = []
+    """Names of the linear modules to adapt, such as [q_proj, v_proj]; empty adapts every linear module but the head."""
+    soft_tokens: Positive = 8
+    """Number of soft tokens of the hyper prompt (k in P(w) = P_0 + A(w))."""
+    temperature_conditioned: bool = False
+    """Give the model the normalised temperatures as a second input (Temperature-COS-DPO)."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+class DataConfig(Section):
+    """Where preferences come from and how they become comparisons."""
+
+    train: str = ""
+    """Training preferences: a hub dataset name or a local .jsonl, .json or .parquet file; comma-separated
+    OBJECTIVE=FILE pairs for sources with one objective per file, such as helpful=a.json,harmless=b.json."""
+    validation: str = ""
+    """Held-out preferences in the same form; empty holds out validation_share of the training contexts."""
+    validation_share: Share = 0.1
+    """Share of training contexts held out when data.validation is empty."""
+    format: Literal["auto", "scored", "pku", "hh"] = "auto"
+    """Schema of the rows; auto recognises it from the column names."""
+    comparisons: Literal["pairwise", "listwise"] = "pairwise"
+    """pairwise trains on every ordered pair of candidates (ties masked), listwise on a target distribution."""
+    targets: Literal["argmax", "proportional", "softmax"] = "argmax"
+    """Target distribution of listwise comparisons: all mass on the best candidate, scores normalised to sum 1, or
+    the softmax of the standardised scores."""
+    max_rows: NonNegative = 0
+    """Use at most this many contexts of each file; 0 uses all."""
+    max_length: NonNegative = 0
+    """Longest prompt plus response in tokens; 0 is the model's own context. Longer responses are cut at the end."""
+    prompt_too_long: Literal["error", "drop", "truncate"] = "error"
+    """What to do with a prompt that leaves no room for a response; truncate cuts its start."""
+    prompt_template: str = "{prompt}"
+    """Text around a prompt, with {prompt} where the prompt goes."""
+    response_template: str = "{response}"
+    """Text around a response, such as ' {response}' for tokenizers that mark words by a leading space."""
+    append_eos: bool = True
+    """End every response with the tokenizer's end-of-sequence token."""
+
+
+class TrainingConfig(Section):
+    """Optimisation of one run."""
+
+    steps: Positive = 500
+    """Optimiser steps."""
+    batch_size: Positive = 8
+    """Contexts per optimiser step, over all workers."""
+    micro_batch: NonNegative = 0
+    """Contexts per forward pass of one worker; 0 takes the worker's whole share of the batch at once."""
+    learning_rate: Rate = 2e-3
+    """Peak learning rate of the adapters."""
+    prompt_learning_rate: Rate = 3e-3
+    """Peak learning rate of the hyper prompt."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decoupled weight decay on the adapters' matrices."""
+    warmup: Share = 0.1
+    """Share of the steps over which the learning rate rises; it then falls to 0 along a cosine."""
+    clip: Rate = 1.0
+    """Gradient norm above which gradients are scaled down."""
+    alpha: Rate = 1.0
+    """Concentration of the Dirichlet that training weights are drawn from; below 1 favours the ends."""
+    stratified: bool = True
+    """Stratify the drawn weights over each batch instead of drawing them independently."""
+    temperature_alpha: Rate = 1.0
+    """Concentration of the Dirichlet over normalised temperatures (only with model.temperature_conditioned)."""
+    penalty: Annotated[float, Field(ge=0)] = 0.0
+    """Strength lambda of COSMOS's penalty -cos(w, losses); 0 turns it off."""
+    checkpoint_every: Positive = 200
+    """Optimiser steps between checkpoints."""
+    keep_checkpoints: Positive = 2
+    """Number of newest checkpoints kept for resuming."""
+    log_every: Positive = 10
+    """Optimiser steps between lines of metrics.jsonl."""
+
+
+class GridConfig(Section):
+    """The weights at which a front is evaluated."""
+
+    partitions: Positive = 10
+    """Das-Dennis partitions per objective: 10 gives 11 weights for two objectives, 66 for three."""
+
+
+class EvaluationConfig(Section):
+    """What is measured along the front."""
+
+    batch_tokens: Positive = 16384
+    """Tokens scored at once during evaluation and for the reference cache."""
+    scorers: dict[str, str] = {}
+    """Scorer of generated text per objective: positivity, brevity, dialogue, module:function, or hub:NAME for a
+    sequence-classification reward model. Empty skips the reward front."""
+    prompts: Positive = 16
+    """Held-out prompts that text is generated for when scorers are configured."""
+    samples: Positive = 5
+    """Trade-offs at which the report answers the same prompt."""
+    max_new_tokens: Positive = 64
+    """Longest generated answer in tokens."""
+    sampling_temperature: Annotated[float, Field(ge=0)] = 0.8
+    """Sampling temperature of generated text; 0 is greedy. Not the DPO temperature."""
+
+
+class ScalingConfig(Section):
+    """How a run is spread over the cluster."""
+
+    workers: Positive = 1
+    """Training workers."""
+    strategy: Literal["ddp"] = "ddp"
+    """How the workers share the model."""
+    use_gpu: bool = False
+    """One GPU per worker."""
+    cpus_per_worker: Annotated[float, Field(gt=0)] = 1
+    """CPU cores reserved per worker."""
+    threads: NonNegative = 0
+    """Threads of a worker's tensor operations; 0 takes cpus_per_worker."""
+    max_failures: NonNegative = 3
+    """Worker failures after which the run gives up; each restarts from the last checkpoint."""
+
+
+class TrackingConfig(Section):
+    """Experiment trackers besides metrics.jsonl and TensorBoard, which are always written."""
+
+    mlflow: str = ""
+    """MLflow tracking address, such as http://host:5000; empty turns it off."""
+    wandb: str = ""
+    """Weights & Biases project; empty turns it off."""
+
+
+class Config(Section):
+    """One run."""
+
+    output: Path = Path("runs/run")
+    """Folder that the run writes; an existing one is refused unless resume is set."""
+    seed: int = 0
+    """Seed of initialisation, data order, weight draws and sampling."""
+    resume: bool = False
+    """Go on from the newest checkpoint in output."""
+    objectives: list[str] = []
+    """Names of the objectives, in the order in which weights are given."""
+    method: Literal["cos"] = "cos"
+    """Training method; cos is one conditioned run for the whole front."""
+    conditioning: Literal["hyper_prompt", "gated_lora", "both"] = "gated_lora"
+    """How the weights enter the model: soft tokens (the paper's), per-row gates on the LoRA ranks, or both."""
+    scope: Literal["sequence", "response"] = "sequence"
+    """Tokens the adapters act on: all of them, or only from the last prompt token on, so that the frozen base encodes
+    each prompt once for all trade-offs."""
+    temperature: Rate | list[Rate] = 0.1
+    """Trained DPO temperature beta: one for all objectives, or a list with one each."""
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    grid: GridConfig = GridConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    scaling: ScalingConfig = ScalingConfig()
+    tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def temperatures(self) -> list[float]:
+        """The trained temperature of each objective, in order."""
+        if isinstance(self.temperature, list):
+            return self.temperature
+        return [self.temperature] * len(self.objectives)

@@ -1,0 +1,168 @@
+"""Batches of contexts with their comparisons, and the order in which training meets them.
+
+Everything random is a function of (seed, epoch) or (seed, step). A resumed run therefore needs no saved sampler state,
+and any number of workers sees the same global batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from cosdpo.config import DataConfig
+from cosdpo.data.comparisons import pairwise_preferences, target_distribution
+from cosdpo.data.preferences import Preferences
+from cosdpo.errors import InputError
+
+Floats = npt.NDArray[np.float64]
+BATCHES_SORTED_TOGETHER = 32
+"""Length bucketing sorts this many shuffled batches by length: long enough for little padding in attention, short
+enough for batches to differ between epochs."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B contexts with n candidates (padded) and m objectives."""
+
+    contexts: list[Any]
+    """What the scorer reads, one per context."""
+    reference: Tensor
+    """[B, n] reference scores."""
+    mask: Tensor
+    """[B, n] bool, true where a candidate exists."""
+    preferred: Tensor
+    """[B, m, n, n] bool, [b, j, i, k] true where objective j prefers candidate i to k."""
+    targets: Tensor
+    """[B, m, n] target distributions; zero where the context carries no preference for objective j."""
+
+    def to(self, device: torch.device) -> Batch:
+        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        return Batch(**moved)
+
+
+class PreferenceData:
+    """Contexts, their comparisons and their reference scores, ready to be batched."""
+
+    def __init__(
+        self,
+        contexts: Sequence[Any],
+        scores: Sequence[list[list[float] | None]],
+        reference: Sequence[Floats],
+        data: DataConfig,
+    ) -> None:
+        """
+        Args:
+            contexts: N inputs of the scorer, with a `tokens` attribute by which they are bucketed.
+            scores: per context and objective the candidates' scores, or None.
+            reference: per context the candidates' reference scores, [n].
+        """
+        self.contexts = list(contexts)
+        self.reference = list(reference)
+        self.preferred = [pairwise_preferences(s) for s in scores]
+        self.targets = [target_distribution(s, data.targets) for s in scores]
+        self.pairwise = data.comparisons == "pairwise"
+        self.lengths = np.array([c.tokens for c in self.contexts])
+
+    @classmethod
+    def of(
+        cls,
+        preferences: Preferences,
+        rows: Sequence[int],
+        contexts: Sequence[Any],
+        reference: Sequence[Floats],
+        data: DataConfig,
+    ) -> PreferenceData:
+        """Joins tokenised contexts with the scores of the rows they came from."""
+        return cls(contexts, [preferences.scores(row) for row in rows], reference, data)
+
+    def __len__(self) -> int:
+        return len(self.contexts)
+
+    def comparisons(self, objectives: Sequence[str]) -> Floats:
+        """Number of comparisons per objective, [m].
+
+        Raises:
+            InputError: an objective without a single comparison cannot be trained or judged.
+        """
+        per_context = [
+            p.sum((1, 2)) if self.pairwise else t.any(1) for p, t in zip(self.preferred, self.targets, strict=True)
+        ]
+        counts: Floats = np.sum(per_context, axis=0).astype(np.float64)
+        for name, count in zip(objectives, counts, strict=True):
+            if count == 0:
+                raise InputError(f"objective {name} has no comparison in the data: all its labels are missing or tied")
+        return counts
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The contexts at `indices`, padded to the longest list of candidates."""
+        n = max(len(self.reference[i]) for i in indices)
+        m = self.targets[0].shape[0]
+        size = len(indices)
+        reference, mask = torch.zeros(size, n), torch.zeros(size, n, dtype=torch.bool)
+        preferred, targets = torch.zeros(size, m, n, n, dtype=torch.bool), torch.zeros(size, m, n)
+        for row, index in enumerate(indices):
+            count = len(self.reference[index])
+            reference[row, :count] = torch.from_numpy(self.reference[index])
+            mask[row, :count] = True
+            preferred[row, :, :count, :count] = torch.from_numpy(self.preferred[index])
+            targets[row, :, :count] = torch.from_numpy(self.targets[index])
+        return Batch([self.contexts[i] for i in indices], reference, mask, preferred, targets)
+
+    def in_order_of_length(self, batch_tokens: int) -> Iterator[list[int]]:
+        """All indices in batches of at most `batch_tokens` tokens, shortest contexts first."""
+        return length_batches(self.lengths, batch_tokens)
+
+
+def length_batches(lengths: Sequence[int] | npt.NDArray[np.int64], batch_tokens: int) -> Iterator[list[int]]:
+    """Batches of indices, shortest first, each of at most `batch_tokens` (or one item)."""
+    batch: list[int] = []
+    tokens = 0
+    for index in np.argsort(np.asarray(lengths), kind="stable").tolist():
+        if batch and tokens + lengths[index] > batch_tokens:
+            yield batch
+            batch, tokens = [], 0
+        batch.append(index)
+        tokens += int(lengths[index])
+    if batch:
+        yield batch
+
+
+class BatchOrder:
+    """Which contexts form the global batch of each step."""
+
+    def __init__(self, lengths: npt.NDArray[np.int64], batch_size: int, seed: int) -> None:
+        """Every epoch visits each context once, but for the remainder that does not fill a batch."""
+        if batch_size > len(lengths):
+            raise InputError(
+                f"training.batch_size {batch_size} is larger than the {len(lengths)} training contexts; lower it"
+            )
+        self.lengths = lengths
+        self.batch_size = batch_size
+        self.seed = seed
+        self.batches_per_epoch = len(lengths) // batch_size
+        self._epoch = lru_cache(maxsize=2)(self._arrange)
+
+    def _arrange(self, epoch: int) -> npt.NDArray[np.int64]:
+        """[batches, batch_size] contexts of similar length together, batches in random order."""
+        rng = np.random.default_rng((self.seed, epoch))
+        order = rng.permutation(len(self.lengths))[: self.batches_per_epoch * self.batch_size]
+        span = BATCHES_SORTED_TOGETHER * self.batch_size
+        for start in range(0, len(order), span):
+            part = order[start : start + span]
+            order[start : start + span] = part[np.argsort(self.lengths[part], kind="stable")]
+        batches = order.reshape(self.batches_per_epoch, self.batch_size)
+        shuffled: npt.NDArray[np.int64] = batches[rng.permutation(len(batches))]
+        return shuffled
+
+    def __call__(self, step: int) -> list[int]:
+        """Indices of the global batch of `step`, counted from 0."""
+        epoch, position = divmod(step, self.batches_per_epoch)
+        indices: list[int] = self._epoch(epoch)[position].tolist()
+        return indices

@@ -1,0 +1,74 @@
+"""Comparisons: what the scores of one context say to the loss, pairwise or listwise.
+
+Shapes: m objectives, n candidates of one context. A label only counts within its list, so that scores of different
+contexts or objectives are never compared.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cosdpo.errors import InputError
+
+Scores = Sequence[Sequence[float] | None]
+
+
+def pairwise_preferences(scores: Scores) -> npt.NDArray[np.bool_]:
+    """[j, i, k] true where objective j ranks candidate i strictly above k, shape [m, n, n].
+
+    Ties are in no pair; an objective without labels (None) has none at all.
+    """
+    preferred = np.zeros((len(scores), _candidates(scores), _candidates(scores)), dtype=np.bool_)
+    for j, values in enumerate(scores):
+        if values is not None:
+            s = np.asarray(values, dtype=np.float64)
+            preferred[j] = s[:, None] > s[None, :]
+    return preferred
+
+
+def target_distribution(scores: Scores, kind: Literal["argmax", "proportional", "softmax"]) -> npt.NDArray[np.float64]:
+    """Target distributions p^j over the candidates, shape [m, n].
+
+    Rows sum to 1, or to 0 where objective j carries no preference (no labels, or all equal): that masks the context
+    for j.
+
+    Args:
+        kind: `argmax` puts all mass on the best candidate, evenly on several that tie; `proportional` divides the
+            scores by their sum (targets for graded labels); `softmax` is the softmax of the scores standardised within
+            the list (mean 0, deviation 1).
+
+    Raises:
+        InputError: a negative score with `proportional`.
+    """
+    targets = np.zeros((len(scores), _candidates(scores)))
+    for j, values in enumerate(scores):
+        if values is None or min(values) == max(values):
+            continue
+        s = np.asarray(values, dtype=np.float64)
+        if kind == "argmax":
+            mass = (s == s.max()).astype(np.float64)
+        elif kind == "proportional":
+            if s.min() < 0:
+                raise InputError(
+                    f"data.targets is proportional but a score is {s.min():g}; set data.targets to softmax or argmax, "
+                    "or give scores of 0 and above"
+                )
+            mass = s / s.max()
+        else:
+            spread = (s - s.min()) / (s.max() - s.min())  # first to [0, 1], so that the deviation cannot underflow
+            standardised = (spread - spread.mean()) / spread.std()
+            mass = np.exp(standardised - standardised.max())
+        targets[j] = mass / mass.sum()
+    return targets
+
+
+def _candidates(scores: Scores) -> int:
+    """n, which at least one labelled objective must tell."""
+    lengths = {len(values) for values in scores if values is not None}
+    if len(lengths) != 1:
+        raise ValueError(f"expected lists of one length, at least one of them labelled; got lengths {sorted(lengths)}")
+    return lengths.pop()

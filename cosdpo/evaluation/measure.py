@@ -1,0 +1,129 @@
+"""Everything measured of a trained language scorer: its profile over the weight grid, generated text and its rewards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cosdpo.config import Config
+from cosdpo.data.batching import PreferenceData
+from cosdpo.evaluation.profile import Profile, profile
+from cosdpo.models.base import load_tokenizer
+from cosdpo.models.generation import decode, generate
+from cosdpo.models.language import LanguageScorer
+
+Floats = npt.NDArray[np.float64]
+Scorer = Callable[[Sequence[str], Sequence[str]], list[float]]
+
+
+@dataclass
+class Measurement:
+    """Measured values by grid index, and the texts of the report."""
+
+    profiles: dict[int, Profile] = field(default_factory=dict)
+    rewards: dict[int, Floats] = field(default_factory=dict)
+    """Mean scores of generated text per objective, [m]; empty without scorers."""
+    base_profile: Profile | None = None
+    base_reward: Floats | None = None
+    answers: list[tuple[int, list[float], str]] = field(default_factory=list)
+    """(prompt index, weights, text), prompt by prompt along the trade-off."""
+
+    @staticmethod
+    def join(parts: Sequence[Measurement]) -> Measurement:
+        """One measurement from the workers' shares; the first part is the lead's."""
+        whole = parts[0]
+        for part in parts[1:]:
+            whole.profiles |= part.profiles
+            whole.rewards |= part.rewards
+        return whole
+
+
+def showcase(objectives: int, count: int) -> Floats:
+    """Weights at which the report answers one prompt, [N, m]: evenly along the line for two objectives, else the
+    vertices, the centre and the middles of the edges, at most `count` (but always the vertices)."""
+    if objectives == 2:
+        first = np.linspace(1, 0, count)
+        return np.stack([first, 1 - first], 1)
+    corners = np.eye(objectives)
+    middles = [(corners[i] + corners[j]) / 2 for i in range(objectives) for j in range(i)]
+    line = np.concatenate(
+        [corners, np.full((1, objectives), 1 / objectives), np.array(middles).reshape(-1, objectives)]
+    )
+    return line[: max(count, objectives)]
+
+
+def measure(
+    scorer: LanguageScorer,
+    data: PreferenceData,
+    config: Config,
+    grid: Floats,
+    mine: Iterable[int],
+    prompts: Sequence[str],
+    prompt_ids: Sequence[list[int]],
+    lead: bool = True,
+) -> Measurement:
+    """Measures the grid points `mine`; the lead also measures the base and writes the sample answers."""
+    result = Measurement()
+    beta = np.array(config.temperatures)
+    tokens = config.evaluation.batch_tokens
+    writer = _Writer(scorer, config, prompts, prompt_ids)
+    for index in mine:
+        result.profiles[index] = profile(scorer, data, grid[index], beta, tokens, scorer.device)
+        if config.evaluation.scorers:
+            result.rewards[index] = writer.reward(grid[index])
+    if lead:
+        flat = np.full(len(beta), 1 / len(beta))
+        result.base_profile = profile(lambda c, w, t: scorer.reference(c), data, flat, beta, tokens, scorer.device)
+        if config.evaluation.scorers:
+            result.base_reward = writer.reward(None)
+        for number in range(min(3, len(prompts))):
+            for weights in showcase(len(beta), config.evaluation.samples):
+                result.answers.append((number, weights.tolist(), writer.answer(weights, number)))
+    return result
+
+
+class _Writer:
+    """Generates text at a trade-off and scores it."""
+
+    def __init__(
+        self, scorer: LanguageScorer, config: Config, prompts: Sequence[str], prompt_ids: Sequence[list[int]]
+    ) -> None:
+        self.scorer = scorer
+        self.config = config
+        self.prompts = list(prompts)
+        self.prompt_ids = list(prompt_ids)
+        self.tokenizer = load_tokenizer(config.model.base)
+        self.scorers: list[Scorer] = []
+        if config.evaluation.scorers:
+            from cosdpo.evaluation.scorers import resolve  # loads reward models and word lists, so only when asked for
+
+            self.scorers = [resolve(config.evaluation.scorers[name]) for name in config.objectives]
+
+    def texts(self, weights: Floats | None, chosen: Sequence[int]) -> list[str]:
+        evaluation, rows = self.config.evaluation, (len(chosen), len(self.config.objectives))
+        device = self.scorer.device
+        beta = torch.tensor(self.config.temperatures, device=device).expand(rows)
+        w = None if weights is None else torch.tensor(weights, dtype=torch.float32, device=device).expand(rows)
+        ids = generate(
+            self.scorer,
+            [self.prompt_ids[i] for i in chosen],
+            w,
+            beta,
+            evaluation.max_new_tokens,
+            evaluation.sampling_temperature,
+            self.config.seed,
+            self.tokenizer.eos_token_id,
+        )
+        return decode(self.tokenizer, ids)
+
+    def reward(self, weights: Floats | None) -> Floats:
+        """Mean score per objective over all prompts, [m]."""
+        texts = self.texts(weights, range(len(self.prompts)))
+        return np.array([np.mean(score(self.prompts, texts)) for score in self.scorers])
+
+    def answer(self, weights: Floats, number: int) -> str:
+        return self.texts(weights, [number])[0]

@@ -1,0 +1,150 @@
+"""report.html: one page on one run, to be read by a person and shown to a colleague.
+
+The page is a single file: style, script, plots and data are inside it, and its own content security policy forbids the
+browser to load anything else. It reads on paper, in light and dark, and without scripts; with them, a slider walks
+along the front. `report.html.j2` holds the page, `report.css.j2` and `report.js.j2` its looks and its slider.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from pydantic import BaseModel, ConfigDict
+
+from cosdpo.errors import InputError
+from cosdpo.evaluation import indicators
+from cosdpo.evaluation.curves import steering_figure, training_figure
+from cosdpo.evaluation.drawing import colour, inline_svg
+from cosdpo.evaluation.front import Front
+from cosdpo.evaluation.narrative import findings, headline, listed, main_metric, number, seconds, short
+from cosdpo.evaluation.plots import front_figure
+
+PAPER = "https://arxiv.org/abs/2410.08316"
+
+
+class Answer(BaseModel):
+    """What the model said at one trade-off."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    weights: list[float]
+    """[m] Importance of the objectives."""
+    temperature: list[float]
+    """[m] DPO temperature of each objective."""
+    text: str
+    scores: dict[str, float] = {}
+    """Scores of the text by name, where scorers are configured."""
+
+
+class Sample(BaseModel):
+    """One prompt and its answers along the trade-off."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt: str
+    answers: list[Answer]
+
+
+def write_report(
+    folder: Path,
+    front: Front,
+    samples: Sequence[Sample],
+    metrics: Sequence[Mapping[str, float]],
+    config_yaml: str,
+    command: str,
+    notes: Mapping[str, str | int | float],
+    dropped: Mapping[str, int] | None = None,
+) -> Path:
+    """Write report.html into `folder` and return its path.
+
+    Args:
+        samples: prompts answered at several trade-offs; may be empty.
+        metrics: lines of metrics.jsonl in order; may be empty.
+        config_yaml: the resolved configuration.
+        command: what to type to get this run again.
+        notes: further facts to list, such as the base model or the device. `base_parameters`, when given, is set
+            against the trained parameters.
+        dropped: reason -> data rows dropped; None where no data was read.
+
+    Raises:
+        InputError: an answer has not one weight and one temperature per objective.
+    """
+    for sample in samples:
+        for answer in sample.answers:
+            if {len(answer.weights), len(answer.temperature)} != {len(front.objectives)}:
+                raise InputError(
+                    f"answers to {sample.prompt[:40]!r} need {len(front.objectives)} weights and temperatures each"
+                )
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {"number": number, "short": short, "seconds": seconds, "listed": listed}
+    training = training_figure(metrics, front.objectives)
+    titles = [_title(front, index) for index in range(len(front.points))]
+    page = environment.get_template("report.html.j2").render(
+        front=front,
+        headline=headline(front),
+        findings=findings(front),
+        main=main_metric(front),
+        colours=[colour(j) for j in range(len(front.objectives))],
+        base_parameters=notes.get("base_parameters"),
+        best={name: front.gains(name).argmax(axis=0).tolist() for name in front.metrics},
+        dominated={name: (~indicators.non_dominated(front.gains(name))).tolist() for name in front.metrics},
+        trained_temperature=_temperature(front),
+        front_plot=Markup(inline_svg(front_figure(front), titles, f"Front over {listed(front.objectives)}")),
+        steering_plot=Markup(inline_svg(steering_figure(front), titles, "Each metric against its weight")),
+        training_plot=Markup(inline_svg(training, (), "Course of the training")) if training else None,
+        samples=samples,
+        data=_data(front, samples),
+        config_yaml=config_yaml.strip(),
+        command=command,
+        notes={key.replace("_", " "): value for key, value in notes.items() if key != "base_parameters"},
+        dropped=dropped,
+        paper=PAPER,
+    )
+    path = folder / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _temperature(front: Front) -> list[float]:
+    """[m] trained temperature of every objective."""
+    trained = front.trained_temperature
+    return trained if isinstance(trained, list) else [trained] * len(front.objectives)
+
+
+def _title(front: Front, index: int) -> str:
+    """Hover text of a point: its weights and all it measured."""
+    point = front.points[index]
+    lines = [", ".join(f"{name} {short(w)}" for name, w in zip(front.objectives, point.weights, strict=True))]
+    for metric, values in point.values.items():
+        lines.append(f"{metric}: " + ", ".join(number(value) for value in values))
+    return "\n".join(lines)
+
+
+def _data(front: Front, samples: Sequence[Sample]) -> dict[str, object]:
+    """What the page's script needs: points, the range of every metric, and the answers."""
+    ranges = {}
+    for name, metric in front.metrics.items():
+        known = np.vstack([front.gains(name), np.array(metric.base) * (1 if metric.higher_is_better else -1)])
+        sign = 1 if metric.higher_is_better else -1
+        ranges[name] = {
+            "base": metric.base,
+            "worst": (sign * known.min(axis=0)).tolist(),
+            "best": (sign * known.max(axis=0)).tolist(),
+        }
+    return {
+        "objectives": front.objectives,
+        "colours": [colour(j) for j in range(len(front.objectives))],
+        "metrics": ranges,
+        "points": [{"weights": point.weights, "values": point.values} for point in front.points],
+        "samples": [sample.model_dump() for sample in samples],
+    }

@@ -1,0 +1,98 @@
+"""Losses of direct preference optimisation for several objectives, as pure functions of tensors.
+
+Shapes: B contexts, n candidates (padded to the longest list of the batch), m objectives.
+
+    rewards  [B, n]        r_i = log pi_theta(y_i | x) - log pi_ref(y_i | x), or a ranker's score minus the reference's
+    beta     [B, m]        DPO temperatures, > 0
+    mask     [B, n] bool   true where a candidate exists
+    losses   [B, m]        L_j of each context; 0 where the context carries no preference for objective j
+
+Everything is computed in the type of `rewards`; pass float32 or better.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def listwise_dpo(rewards: Tensor, targets: Tensor, beta: Tensor, mask: Tensor) -> Tensor:
+    """L_j = - sum_i p_i^j log softmax_i(beta_j r_i), shape [B, m].
+
+    The Plackett-Luce top-one (ListNet) form of the DPO loss, COS-DPO section 3; n = 2 with p = (1, 0) is exactly
+    DPO (Rafailov et al. 2023, equation 7).
+
+    Args:
+        targets: [B, m, n] target distributions p^j, rows summing to 1, or to 0 to mask the context for objective j.
+    """
+    logits = (beta[:, :, None] * rewards[:, None, :]).masked_fill(~mask[:, None, :], float("-inf"))
+    log_policy = logits.log_softmax(-1).masked_fill(~mask[:, None, :], 0.0)
+    return -(targets * log_policy).sum(-1)
+
+
+def pairwise_dpo(rewards: Tensor, preferred: Tensor, beta: Tensor) -> Tensor:
+    """L_j = - sum over pairs (i over k) of log sigmoid(beta_j (r_i - r_k)), shape [B, m].
+
+    DPO (Rafailov et al. 2023, equation 7) on every ordered pair of a context.
+
+    Args:
+        preferred: [B, m, n, n] bool, [b, j, i, k] true where objective j prefers candidate i to k. Padded candidates
+            are in no pair.
+    """
+    margins = rewards[:, :, None] - rewards[:, None, :]
+    losses = -F.logsigmoid(beta[:, :, None, None] * margins[:, None])
+    return torch.where(preferred, losses, 0.0).sum((-1, -2))
+
+
+def plackett_luce(rewards: Tensor, rankings: Tensor, beta: Tensor, mask: Tensor) -> Tensor:
+    """Negative log-likelihood of whole rankings under Plackett-Luce, shape [B, m].
+
+    L_j = - sum_k [ s_k - log sum_{l >= k} exp(s_l) ] with s = beta_j r sorted by objective j, best first. The sums
+    run through logcumsumexp, so that no exponential overflows and no epsilon is needed.
+
+    Args:
+        rankings: [B, m, n] candidate indices, best first; padded candidates last.
+    """
+    logits = (beta[:, :, None] * rewards[:, None, :]).masked_fill(~mask[:, None, :], float("-inf"))
+    ordered = logits.gather(-1, rankings)
+    tails = ordered.flip(-1).logcumsumexp(-1).flip(-1)
+    exists = mask[:, None, :].expand_as(logits).gather(-1, rankings)
+    return -torch.where(exists, ordered - tails, 0.0).sum(-1)
+
+
+def cosmos_penalty(weights: Tensor, losses: Tensor, labelled: Tensor) -> Tensor:
+    """G = - cos(w, L) over the objectives that a context is labelled for, shape [B] (Ruchte and Grabocka 2021).
+
+    It keeps the vector of losses aligned with the weights, which spreads the front. A context labelled for fewer than
+    two objectives has no direction to align and contributes 0.
+
+    Args:
+        weights: [B, m] importance weights.
+        losses: [B, m].
+        labelled: [B, m] bool, true where a context carries a preference for objective j.
+    """
+    w = weights * labelled
+    cosine = F.cosine_similarity(w, losses * labelled, dim=-1)
+    return torch.where(labelled.sum(-1) > 1, -cosine, 0.0)
+
+
+def conditioned_loss(weights: Tensor, losses: Tensor, labelled: Tensor, penalty: float = 0.0) -> Tensor:
+    """sum_j w_j L_j + lambda G(w, L) per context, shape [B] (COS-DPO, equation of Weight-COS-DPO)."""
+    total = (weights * losses).sum(-1)
+    if penalty:
+        total = total + penalty * cosmos_penalty(weights, losses, labelled)
+    return total
+
+
+def rescale(scores: Tensor, reference: Tensor, c: Tensor | float) -> Tensor:
+    """(1 - 1/c) s_ref + (1/c) s: the scores of the optimum at temperature c * beta, any shape.
+
+    The linear transformation property of COS-DPO: the loss sees the model only through beta * r, so the optimum at
+    c * beta has 1/c times the rewards. Exact for rankers; per token it approximates a language model (Liu et al. 2024,
+    decoding-time realignment).
+
+    Args:
+        c: ratio of the wanted to the trained temperature, > 0; a tensor must broadcast to `scores`.
+    """
+    return reference + (scores - reference) / c

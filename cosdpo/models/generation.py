@@ -1,0 +1,135 @@
+"""Sampling text from a conditioned language model: each row of a batch has its own weights.
+
+Prompts of unequal length are padded on the left; keys and values are cached, so each new token costs one position.
+With scope `response` the frozen base encodes the prompt and the tuned model takes over at its last token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedTokenizerBase
+
+from cosdpo.models.language import LanguageScorer
+
+
+@torch.no_grad()
+def generate(
+    scorer: LanguageScorer,
+    prompts: Sequence[list[int]],
+    weights: Tensor | None,
+    temperatures: Tensor | None,
+    max_new_tokens: int,
+    sampling_temperature: float = 0.0,
+    seed: int = 0,
+    end: int | None = None,
+) -> list[list[int]]:
+    """New tokens of each prompt, without the end token.
+
+    Args:
+        prompts: B token lists, none empty.
+        weights: [B, m], or None to sample from the frozen base.
+        temperatures: [B, m] DPO temperatures; read only by a temperature-conditioned model.
+        sampling_temperature: 0 takes the likeliest token; otherwise logits are divided by it.
+        seed: each row draws from its own generator, seeded by (seed, row's index), whatever else is in the batch.
+        end: token id that ends a row; never the first one, since an empty text answers nothing.
+    """
+    decoder = _Decoder(scorer, prompts, weights, temperatures)
+    generators = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in range(len(prompts))]
+    outputs: list[list[int]] = [[] for _ in prompts]
+    finished = [False] * len(prompts)
+    logits = decoder.start()
+    if end is not None:
+        logits[:, end] = float("-inf")
+    for position in range(max_new_tokens):
+        tokens = _choose(logits, sampling_temperature, generators)
+        for row, token in enumerate(tokens.tolist()):
+            finished[row] = finished[row] or token == end
+            if not finished[row]:
+                outputs[row].append(token)
+        if all(finished) or position + 1 == max_new_tokens:
+            break
+        logits = decoder.step(tokens)
+    return outputs
+
+
+def _choose(logits: Tensor, temperature: float, generators: list[torch.Generator]) -> Tensor:
+    if temperature == 0:
+        return logits.argmax(-1)
+    probabilities = (logits.float() / temperature).softmax(-1).cpu()
+    draws = [torch.multinomial(p, 1, generator=g) for p, g in zip(probabilities, generators, strict=True)]
+    return torch.cat(draws).to(logits.device)
+
+
+class _Decoder:
+    """The cache, masks and positions of one batch."""
+
+    def __init__(
+        self, scorer: LanguageScorer, prompts: Sequence[list[int]], weights: Tensor | None, temperatures: Tensor | None
+    ) -> None:
+        self.scorer = scorer
+        self.prompts = prompts
+        self.soft: Tensor | None = None
+        self.gates: Tensor | None = None
+        self.tuned = weights is not None
+        if weights is not None:
+            conditions = scorer.conditions(weights, weights if temperatures is None else temperatures)
+            self.soft = scorer.prompt(conditions) if scorer.prompt is not None else None
+            self.gates = scorer.gates(conditions) if scorer.gates is not None else None
+        self.cache = DynamicCache(config=scorer.body.config)
+        self.mask = torch.zeros(len(prompts), 0, dtype=torch.long, device=scorer.device)
+
+    def start(self) -> Tensor:
+        """Encodes the prompts; returns the first logits [B, V]."""
+        if self.tuned and self.scorer.card.scope == "response":
+            heads = [p[:-1] for p in self.prompts]
+            if any(heads):
+                self._forward(*self._left_padded(heads), tuned=False)
+            opening = self.scorer.embed(torch.tensor([p[-1:] for p in self.prompts], device=self.scorer.device))
+            if self.soft is not None:
+                opening = torch.cat([opening, self.soft.to(opening.dtype)], 1)
+            return self._forward(opening, self.mask.new_ones(opening.shape[:2]))
+        embeddings, mask = self._left_padded(list(self.prompts))
+        if self.soft is None:
+            return self._forward(embeddings, mask)
+        # Soft tokens open the prompt: they stand between a row's padding and its first token.
+        k, padding = self.soft.shape[1], mask.shape[1] - mask.sum(1)
+        opened = torch.cat([embeddings.new_zeros(self.soft.shape), embeddings], 1)
+        slots = padding[:, None] + torch.arange(k, device=padding.device)
+        opened[torch.arange(len(padding), device=padding.device)[:, None], slots] = self.soft.to(opened.dtype)
+        return self._forward(opened, torch.cat([mask, mask.new_ones(len(padding), k)], 1))
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Appends one token per row; returns the next logits [B, V]."""
+        return self._forward(self.scorer.embed(tokens[:, None]), torch.ones_like(tokens[:, None]))
+
+    def _left_padded(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
+        longest = max(map(len, rows))
+        ids = torch.tensor([[0] * (longest - len(r)) + r for r in rows], device=self.scorer.device)
+        mask = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in rows], device=self.scorer.device)
+        return self.scorer.embed(ids), mask
+
+    def _forward(self, embeddings: Tensor, mask: Tensor, tuned: bool | None = None) -> Tensor:
+        state = self.scorer.state
+        state.enabled = self.tuned if tuned is None else tuned
+        state.gates, state.rows = self.gates, None
+        self.mask = torch.cat([self.mask, mask], 1)
+        length = embeddings.shape[1]
+        positions = (self.mask.cumsum(1) - 1).clamp_min(0)[:, -length:]
+        with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=embeddings.dtype == torch.bfloat16):
+            output = self.scorer.body(
+                inputs_embeds=embeddings,
+                attention_mask=self.mask,
+                position_ids=positions,
+                past_key_values=self.cache,
+                use_cache=True,
+            )
+            logits: Tensor = self.scorer.head(output.last_hidden_state[:, -1])
+        return logits
+
+
+def decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[list[int]]) -> list[str]:
+    """Text of each row without special tokens."""
+    return [str(text) for text in tokenizer.batch_decode(list(rows), skip_special_tokens=True)]

@@ -1,0 +1,204 @@
+"""Many contexts in one forward pass: packed tokens, shared prompts, padded attention.
+
+Each context is a small tree: a prefix (the prompt, and soft tokens if any) from which n candidates branch. All n
+candidates of a context carry the same weights, so the prefix is encoded once and the candidates attend to it; tokens
+of all contexts lie in one row without padding, so that no matrix product is spent on padding:
+
+    tokens    [ prefix of context 0 | prefix of context 1 | ... | candidate 0 of 0 | candidate 1 of 0 | ... ]
+
+Only attention needs the rows apart. `attend` is registered with transformers as an attention implementation: it pads
+queries, keys and values to [rows, length], prefixes and candidates separately, and packs the result again. Where a
+prompt was encoded beforehand by the frozen base (scope `response`), its keys and values come from a `PromptCache`.
+
+Scoring every candidate as a row of its own gives the same numbers; tests/models/test_language.py holds the two equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+ATTENTION = "cosdpo"
+
+
+@dataclass
+class PromptCache:
+    """Keys and values of prompts encoded by the frozen base, per layer, each [B, P, heads, head_dim]."""
+
+    lengths: Tensor
+    """[B] number of prompt tokens cached per context."""
+    layers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
+
+
+@dataclass
+class Layout:
+    """Where each packed token belongs, and which tokens it may attend to.
+
+    `prefix_*` describes B rows, `candidate_*` one row per candidate of all contexts (R rows).
+    """
+
+    positions: Tensor
+    """[T] position ids."""
+    context_of_token: Tensor
+    """[T] context index, for weights that are given per context."""
+    context_of_row: Tensor
+    """[R] context of each candidate row."""
+    prefix_pad: Tensor
+    """[B, P] packed index of each prefix slot; padding slots hold an arbitrary index and are masked."""
+    candidate_pad: Tensor
+    """[R, C] packed index of each candidate slot; C may be 0 when every candidate is one token long."""
+    prefix_mask: Tensor
+    """[B, 1, P, cached + P] true where attention is allowed."""
+    candidate_mask: Tensor
+    """[R, 1, C, cached + P + C]."""
+    unpad: Tensor
+    """[T] index of each packed token in the padded outputs, prefixes first."""
+    last_prefix: Tensor
+    """[B] packed index of the token that predicts the first response token."""
+    cache: PromptCache | None = None
+    record: PromptCache | None = None
+    """Set while prompts are encoded: receives each layer's keys and values."""
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Layout:
+        """On the device, with masks as what is added to attention's logits: kernels that take a boolean mask turn it
+        into this once per layer and pass."""
+        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        for name in ("prefix_mask", "candidate_mask"):
+            allowed = moved[name]
+            moved[name] = torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, float("-inf"))
+        return Layout(**moved)
+
+
+def lay_out(
+    prefixes: Sequence[int], candidates: Sequence[Sequence[int]], cached: Sequence[int] | None = None
+) -> Layout:
+    """The layout of B contexts with the given lengths.
+
+    Args:
+        prefixes: prefix length of each context, at least 1.
+        candidates: lengths of the candidates' input tokens per context, none to encode prefixes alone; 0 for a response of a single token, whose
+            only prediction comes from the prefix.
+        cached: length of each prompt's part that was encoded beforehand.
+    """
+    rows = [length for lengths in candidates for length in lengths]
+    context_of_row = _long([b for b, lengths in enumerate(candidates) for _ in lengths])
+    prefix_lengths, row_lengths = _long(prefixes), _long(rows)
+    cached_lengths = _long(cached if cached is not None else [0] * len(prefixes))
+
+    starts = torch.cat([prefix_lengths, row_lengths]).cumsum(0)
+    ends, starts = starts, torch.cat([torch.zeros(1, dtype=torch.long), starts[:-1]])
+    split = len(prefixes)
+    prefix_slots = torch.arange(max(prefixes))
+    candidate_slots = torch.arange(max(rows, default=0))
+    prefix_valid = prefix_slots < prefix_lengths[:, None]
+    candidate_valid = candidate_slots < row_lengths[:, None]
+
+    cached_valid = torch.arange(int(cached_lengths.max())) < cached_lengths[:, None]
+    prefix_keys = torch.cat([cached_valid, prefix_valid], 1)
+    return Layout(
+        positions=torch.cat(
+            [
+                (cached_lengths[:, None] + prefix_slots)[prefix_valid],
+                ((cached_lengths + prefix_lengths)[context_of_row][:, None] + candidate_slots)[candidate_valid],
+            ]
+        ),
+        context_of_token=torch.cat(
+            [
+                torch.arange(split).repeat_interleave(prefix_lengths),
+                context_of_row.repeat_interleave(row_lengths),
+            ]
+        ),
+        context_of_row=context_of_row,
+        prefix_pad=torch.where(prefix_valid, starts[:split, None] + prefix_slots, 0),
+        candidate_pad=torch.where(candidate_valid, starts[split:, None] + candidate_slots, 0),
+        prefix_mask=_causal_after(cached_valid, len(prefix_slots))[:, None],
+        candidate_mask=_causal_after(prefix_keys[context_of_row], len(candidate_slots))[:, None],
+        unpad=torch.cat(
+            [
+                torch.arange(prefix_valid.numel()).view_as(prefix_valid)[prefix_valid],
+                prefix_valid.numel() + torch.arange(candidate_valid.numel()).view_as(candidate_valid)[candidate_valid],
+            ]
+        ),
+        last_prefix=ends[:split] - 1,
+    )
+
+
+def _long(values: Sequence[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.long)
+
+
+def _causal_after(past: Tensor, length: int) -> Tensor:
+    """[rows, length, past + length]: all valid past keys and the row's own tokens up to each query.
+
+    Padding stands at the end of a row, so the causal part keeps real queries from seeing it, while a padding query
+    sees at least itself and its softmax stays finite.
+    """
+    causal = torch.ones(length, length, dtype=torch.bool).tril()
+    rows = past.shape[0]
+    return torch.cat([past[:, None].expand(rows, length, past.shape[1]), causal.expand(rows, length, length)], -1)
+
+
+def _pad(packed: Tensor, index: Tensor) -> Tensor:
+    """[T, heads, d] -> [rows, length, heads, d]."""
+    return packed.index_select(0, index.flatten()).view(*index.shape, *packed.shape[1:])
+
+
+def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+    groups = query.shape[2] // key.shape[2]
+    if groups > 1:
+        key, value = key.repeat_interleave(groups, 2), value.repeat_interleave(groups, 2)
+    out = F.scaled_dot_product_attention(
+        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scaling
+    )
+    return out.transpose(1, 2)
+
+
+def attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    layout: Layout | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    """Attention over a packed row; without a layout, transformers' own scaled-dot-product attention.
+
+    Args:
+        query, key, value: [1, heads, T, head_dim] packed, or [rows, heads, length, head_dim] without a layout.
+
+    Returns:
+        [1, T, heads, head_dim] packed, or [rows, length, heads, head_dim].
+    """
+    if layout is None:
+        output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
+        return output, None
+    q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
+    prefix_k, prefix_v = _pad(k, layout.prefix_pad), _pad(v, layout.prefix_pad)
+    if layout.record is not None:
+        layout.record.layers.append((prefix_k, prefix_v))
+    if layout.cache is not None:
+        cached_k, cached_v = layout.cache.layers[module.layer_idx]
+        prefix_k, prefix_v = torch.cat([cached_k, prefix_k], 1), torch.cat([cached_v, prefix_v], 1)
+    prefix_q = _pad(q, layout.prefix_pad)
+    padded = [_sdpa(prefix_q, prefix_k, prefix_v, layout.prefix_mask, scaling).flatten(0, 1)]
+    if layout.candidate_pad.numel():
+        candidate_q = _pad(q, layout.candidate_pad)
+        candidate_k = torch.cat([prefix_k.index_select(0, layout.context_of_row), _pad(k, layout.candidate_pad)], 1)
+        candidate_v = torch.cat([prefix_v.index_select(0, layout.context_of_row), _pad(v, layout.candidate_pad)], 1)
+        out = _sdpa(candidate_q, candidate_k, candidate_v, layout.candidate_mask, scaling)
+        padded.append(out.flatten(0, 1))
+    return torch.cat(padded).index_select(0, layout.unpad)[None], None
+
+
+AttentionInterface.register(ATTENTION, attend)
+AttentionMaskInterface.register(ATTENTION, sdpa_mask)

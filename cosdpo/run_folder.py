@@ -1,0 +1,45 @@
+"""The folder a run writes: created once, refused when it exists, gone on with when `resume` is set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import yaml
+
+from cosdpo.config import Config
+from cosdpo.config_file import to_yaml
+from cosdpo.errors import InputError
+
+CONFIG = "config.yaml"
+FREE_TO_CHANGE = ("resume", "output", "scaling", "tracking", "evaluation", "grid")
+"""Keys that may differ when a run is resumed: they do not enter what is trained."""
+
+
+def check(config: Config) -> None:
+    """Raises InputError when config.output exists without `resume`, or holds another run with it."""
+    folder = config.output
+    if not folder.exists():
+        return
+    if folder.is_file():
+        raise InputError(f"output {folder} is a file; name another folder with --output")
+    if not config.resume:
+        if any(folder.iterdir()):
+            raise InputError(f"output {folder} exists: go on with it by --resume, or name another folder with --output")
+        return
+    if not (folder / CONFIG).exists():
+        raise InputError(f"output {folder} is not a run folder (no {CONFIG}): name another folder with --output")
+    before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    now = yaml.safe_load(to_yaml(config))
+    changed = sorted(key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key])
+    if changed:
+        raise InputError(
+            f"output {folder} was started with other settings of {', '.join(changed)}: resume with its own "
+            f"(--config {folder / CONFIG}), or name another folder with --output"
+        )
+
+
+def create(config: Config) -> Path:
+    """Creates the folder with the resolved configuration in it."""
+    config.output.mkdir(parents=True, exist_ok=True)
+    (config.output / CONFIG).write_text(to_yaml(config), encoding="utf-8")
+    return config.output

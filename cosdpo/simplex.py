@@ -1,0 +1,79 @@
+"""Importance weights: points of the simplex {w : w_j >= 0, sum_j w_j = 1}.
+
+Training draws them from a Dirichlet, one per context and stratified over the batch; evaluation walks the Das-Dennis
+grid; a person types them in any scale and `normalise` brings them to sum 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from pymoo.util.ref_dirs import get_reference_directions
+from scipy.special import betaincinv
+
+from cosdpo.errors import InputError
+
+Array = npt.NDArray[np.float64]
+
+
+def normalise(weights: Sequence[float] | Mapping[str, float], objectives: Sequence[str]) -> Array:
+    """Weights over `objectives` scaled to sum 1, shape [m].
+
+    Args:
+        weights: one number per objective in their order, or a mapping by name in which absent objectives weigh 0.
+        objectives: the m names.
+
+    Raises:
+        InputError: unknown name, wrong length, a negative or non-finite number, or a sum of 0.
+    """
+    if isinstance(weights, Mapping):
+        unknown = sorted(set(weights) - set(objectives))
+        if unknown:
+            raise InputError(f"weights name unknown objectives {unknown}; known are {list(objectives)}")
+        weights = [weights.get(name, 0.0) for name in objectives]
+    values = np.asarray(weights, dtype=np.float64)
+    if values.shape != (len(objectives),):
+        raise InputError(f"weights need {len(objectives)} numbers, one per objective {list(objectives)}")
+    if not np.isfinite(values).all() or (values < 0).any():
+        raise InputError("weights must be finite and not negative")
+    largest = values.max()
+    if largest <= 0:
+        raise InputError("weights must not all be zero")
+    values = values / largest  # first, so that the sum of huge weights cannot overflow
+    normalised: Array = values / values.sum()
+    return normalised
+
+
+def das_dennis(objectives: int, partitions: int) -> Array:
+    """The grid of all weights that are multiples of 1/partitions, shape [N, m] (Das and Dennis, 1998).
+
+    N = C(partitions + m - 1, m - 1). For m = 2 the rows run from (0, 1) to (1, 0).
+    """
+    if objectives == 1:
+        return np.ones((1, 1))
+    grid: Array = get_reference_directions("das-dennis", objectives, n_partitions=partitions)
+    return grid
+
+
+def dirichlet(rng: np.random.Generator, count: int, objectives: int, alpha: float, stratified: bool = True) -> Array:
+    """Draws from Dir(alpha, ..., alpha), shape [count, objectives].
+
+    Each draw has exactly this distribution either way. Stratified draws of one call are spread evenly: they come from
+    stick-breaking, w_1 ~ Beta(alpha, (m-1) alpha) and so on through the remaining stick, with the uniform behind each
+    Beta taken from one of `count` equal strata (a Latin hypercube), and the stick's order shuffled.
+    """
+    if objectives == 1:
+        return np.ones((count, 1))
+    if not stratified:
+        return rng.dirichlet(np.full(objectives, alpha), size=count)
+    draws = np.empty((count, objectives))
+    stick = np.ones(count)
+    for j in range(objectives - 1):
+        uniform = (rng.permutation(count) + rng.random(count)) / count
+        draws[:, j] = stick * betaincinv(alpha, alpha * (objectives - 1 - j), uniform)
+        stick = stick - draws[:, j]
+    draws[:, -1] = np.maximum(stick, 0.0)
+    shuffled: Array = draws[:, rng.permutation(objectives)]
+    return shuffled

@@ -1,0 +1,157 @@
+"""A run on Ray Train: the worker function, its checkpoints and its restarts.
+
+Rank 0 writes metrics and checkpoints; every worker trains on its share of each global batch and then runs the job's
+`finish`, which measures what was trained. Data comes out of Ray's object store, so only `output` must be on storage
+that all nodes see.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import ray
+import ray.train
+import torch
+import torch.distributed as dist
+from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from torch.nn.parallel import DistributedDataParallel
+
+from cosdpo.config import Config
+from cosdpo.errors import InputError
+from cosdpo.training.checkpoint import Clock, load_state, save_state
+from cosdpo.training.devices import worker_device
+from cosdpo.training.loop import World, optimizer_for, train
+from cosdpo.training.tracking import RunLog
+
+FOLDER = "training"
+"""Name of Ray Train's own folder inside a run folder."""
+
+
+class Scorer(Protocol):
+    """What a worker trains: a module that scores candidates and writes itself to a folder."""
+
+    def save(self, folder: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class Job:
+    """What every worker receives."""
+
+    config: dict[str, Any]
+    create: Callable[[Config, torch.device], Any]
+    """Builds the scorer on the worker's device, under a seed that all workers share."""
+    data: Any
+    """Object reference of the training PreferenceData."""
+    finish: Callable[[Any, Config, World], Any]
+    """Called on every worker with the trained scorer; must be picklable, as must what it returns."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a finished run returns."""
+
+    clock: Clock
+    parts: list[Any]
+    """What `finish` returned, by worker."""
+
+
+def fit(config: Config, job: Job) -> Outcome:
+    """Runs `job` on the cluster that Ray is connected to; goes on from the newest checkpoint in config.output.
+
+    Raises:
+        InputError: the run diverged or kept failing; the message says where its checkpoints are.
+    """
+    scaling = config.scaling
+    trainer: Any = TorchTrainer(
+        run_worker,
+        train_loop_config={"job": job},
+        scaling_config=ScalingConfig(
+            num_workers=scaling.workers,
+            use_gpu=scaling.use_gpu,
+            resources_per_worker={"CPU": scaling.cpus_per_worker} | ({"GPU": 1} if scaling.use_gpu else {}),
+        ),
+        run_config=RunConfig(
+            name=FOLDER,
+            storage_path=str(config.output.resolve()),
+            checkpoint_config=CheckpointConfig(num_to_keep=config.training.keep_checkpoints),
+            failure_config=FailureConfig(max_failures=scaling.max_failures),
+        ),
+    )
+    try:
+        returned = trainer.fit().return_value
+    except ray.train.TrainingFailedError as error:
+        causes = list(getattr(error, "worker_failures", {}).values())
+        if not causes or not all(isinstance(cause, ray.exceptions.RayActorError) for cause in causes):
+            raise
+        raise InputError(
+            f"workers died more than scaling.max_failures = {scaling.max_failures} times; the checkpoints in "
+            f"{config.output} are good: run again with --resume"
+        ) from error
+    if isinstance(returned, str):
+        raise InputError(returned)
+    outcome: Outcome = returned
+    return outcome
+
+
+def run_worker(loop_config: dict[Any, Any]) -> Any:
+    """What every worker runs; a user's mistake is returned as its message,
+    since raising it would restart the run."""
+    try:
+        return _run(loop_config["job"])
+    except InputError as error:
+        return str(error)
+
+
+def _run(job: Job) -> Outcome:
+    config = Config.model_validate(job.config)
+    context = ray.train.get_context()
+    world = World(context.get_world_rank(), context.get_world_size())
+    device = worker_device(config.scaling.use_gpu)
+    torch.set_num_threads(config.scaling.threads or max(1, int(config.scaling.cpus_per_worker)))
+    torch.manual_seed(config.seed)
+    scorer = job.create(config, device)
+    optimizer = optimizer_for(scorer, config)
+    clock = Clock()
+    checkpoint = ray.train.get_checkpoint()
+    if checkpoint is not None:
+        with checkpoint.as_directory() as folder:
+            clock = load_state(Path(folder), scorer, optimizer)
+    policy = DistributedDataParallel(scorer) if world.size > 1 else scorer
+
+    def save(now: Clock) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            mine = None
+            if world.rank == 0:
+                scorer.save(Path(name))
+                save_state(Path(name), scorer, optimizer, now)
+                mine = Checkpoint.from_directory(name)
+            ray.train.report({"step": now.step}, checkpoint=mine, checkpoint_dir_name=f"checkpoint_{now.step:08d}")
+
+    if world.rank == 0:
+        with RunLog(config, clock.step) as log:
+            clock = train(policy, ray.get(job.data), config, optimizer, clock, log, save, world, device)
+        write_checkpoint(scorer, config.output / "checkpoint")
+    else:
+        clock = train(policy, ray.get(job.data), config, optimizer, clock, lambda line: None, save, world, device)
+    scorer.eval()
+    part = job.finish(scorer, config, world)
+    parts: list[Any] = [part]
+    if world.size > 1:
+        parts = [None] * world.size
+        dist.all_gather_object(parts, part)
+    return Outcome(clock, parts)
+
+
+def write_checkpoint(scorer: Scorer, folder: Path) -> None:
+    """Writes the servable checkpoint whole or not at all."""
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    scorer.save(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)

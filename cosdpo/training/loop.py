@@ -1,0 +1,228 @@
+"""The training loop of every method and every scorer: plain PyTorch, unaware of Ray and of what is scored.
+
+One step draws a global batch of contexts and a weight per context, scores all candidates once, takes all m losses
+from that one pass, and steps AdamW. Several workers each take a share of the same global batch; several micro-batches
+accumulate to the same gradient.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from cosdpo.config import Config
+from cosdpo.data.batching import Batch, BatchOrder, PreferenceData
+from cosdpo.errors import InputError
+from cosdpo.losses import conditioned_loss, listwise_dpo, pairwise_dpo
+from cosdpo.simplex import dirichlet
+from cosdpo.training.checkpoint import Clock
+
+
+@dataclass(frozen=True)
+class World:
+    """This worker's place among all workers."""
+
+    rank: int = 0
+    size: int = 1
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum of `values` over all workers."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+
+class Objectives:
+    """L_j of each context of a batch, scaled so that their mean over all contexts is the mean over comparisons."""
+
+    def __init__(self, data: PreferenceData, config: Config) -> None:
+        counts = data.comparisons(config.objectives)
+        self.scale = torch.tensor(len(data) / counts, dtype=torch.float32)
+        self.pairwise = data.pairwise
+
+    def losses(self, rewards: Tensor, batch: Batch, beta: Tensor) -> Tensor:
+        """[B, m] from rewards [B, n] and temperatures [B, m]."""
+        if self.pairwise:
+            losses = pairwise_dpo(rewards, batch.preferred, beta)
+        else:
+            losses = listwise_dpo(rewards, batch.targets, beta, batch.mask)
+        return losses * self.scale.to(losses.device)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The random part of one global batch."""
+
+    contexts: list[int]
+    weights: Tensor
+    """[B, m]"""
+    temperatures: Tensor
+    """[B, m]"""
+
+    def share(self, world: World, start: int, stop: int | None) -> Draw:
+        """Contexts start..stop of this worker's share; shares interleave, so that workers get similar lengths."""
+        mine = slice(world.rank, None, world.size)
+        part = slice(start, stop)
+        return Draw(self.contexts[mine][part], self.weights[mine][part], self.temperatures[mine][part])
+
+
+class Sampler:
+    """The global batch of any step: contexts, weights and temperatures, all functions of (seed, step)."""
+
+    def __init__(self, data: PreferenceData, config: Config) -> None:
+        self.order = BatchOrder(data.lengths, config.training.batch_size, config.seed)
+        self.config = config
+
+    def __call__(self, step: int) -> Draw:
+        config, size, m = self.config, self.config.training.batch_size, len(self.config.objectives)
+        rng = np.random.default_rng((config.seed, step, 1))
+        weights = dirichlet(rng, size, m, config.training.alpha, config.training.stratified)
+        beta = np.broadcast_to(np.array(config.temperatures), (size, m))
+        if config.model.temperature_conditioned:
+            # The scale kappa = ||beta||_1 stays the trained one: every other scale follows exactly after training.
+            directions = dirichlet(rng, size, m, config.training.temperature_alpha, config.training.stratified)
+            beta = beta.sum(-1, keepdims=True) * directions
+        return Draw(self.order(step), torch.tensor(weights).float(), torch.tensor(beta).float())
+
+
+def optimizer_for(scorer: nn.Module, config: Config) -> torch.optim.AdamW:
+    """AdamW with the hyper prompt's own learning rate, and weight decay on the adapters' matrices alone."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    training = config.training
+    for name, parameter in scorer.named_parameters():
+        if parameter.requires_grad:
+            rate = training.prompt_learning_rate if name.startswith("prompt.") else training.learning_rate
+            decay = training.weight_decay if "lora_" in name else 0.0
+            groups.setdefault((rate, decay), []).append(parameter)
+    return torch.optim.AdamW(
+        [{"params": p, "lr": lr, "peak": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
+    )
+
+
+def schedule(step: int, steps: int, warmup: float) -> float:
+    """Share of the peak learning rate at `step`: a linear rise over warmup * steps, then a cosine to 0."""
+    rise = max(1, round(warmup * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def train(
+    scorer: nn.Module,
+    data: PreferenceData,
+    config: Config,
+    optimizer: torch.optim.Optimizer,
+    start: Clock,
+    log: Callable[[dict[str, float]], None],
+    save: Callable[[Clock], None],
+    world: World | None = None,
+    device: torch.device | None = None,
+) -> Clock:
+    """Trains `scorer` in place from `start` to training.steps.
+
+    Args:
+        scorer: the scorer itself, or its DistributedDataParallel wrapper; called as scorer(contexts, weights, beta).
+        log: receives a line of metrics every training.log_every steps, on every worker.
+        save: called every training.checkpoint_every steps and after the last one, on every worker.
+
+    Raises:
+        InputError: the loss is not finite; the checkpoints written so far are good.
+    """
+    world, device = world or World(), device or torch.device("cpu")
+    settings = config.training
+    sampler, objectives = Sampler(data, config), Objectives(data, config)
+    share = settings.batch_size // world.size
+    micro = settings.micro_batch or share
+    parameters = [p for p in scorer.parameters() if p.requires_grad]
+    window = Window(config.objectives, settings.batch_size)
+    began, clock = time.perf_counter(), start
+    scorer.train()
+    for step in range(start.step, settings.steps):
+        torch.manual_seed(int(np.random.SeedSequence((config.seed, step, world.rank)).generate_state(1)[0]))
+        draw = sampler(step)
+        scale = schedule(step, settings.steps, settings.warmup)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * scale
+        for begin in range(0, share, micro):
+            part = draw.share(world, begin, begin + micro)
+            batch = data.batch(part.contexts).to(device)
+            weights, beta = part.weights.to(device), part.temperatures.to(device)
+            with _synchronised(scorer, last=begin + micro >= share):
+                scores = scorer(batch.contexts, weights, beta)
+                rewards = (scores - batch.reference) * batch.mask
+                losses = objectives.losses(rewards, batch, beta)
+                labelled = batch.targets.any(-1)
+                loss = conditioned_loss(weights, losses, labelled, settings.penalty).sum() / settings.batch_size
+                (loss * world.size).backward()
+            window.add(losses, loss, sum(c.tokens for c in batch.contexts))
+        norm = float(nn.utils.clip_grad_norm_(parameters, settings.clip))
+        if not math.isfinite(norm):
+            raise InputError(
+                f"the loss is not finite at step {step}: lower training.learning_rate or training.clip; "
+                "the checkpoints before it are good"
+            )
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        window.steps += 1
+        clock = Clock(step + 1, start.seconds + time.perf_counter() - began)
+        done = clock.step == settings.steps
+        if done or clock.step % settings.log_every == 0:
+            log(window.line(world, clock) | {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm})
+        if done or clock.step % settings.checkpoint_every == 0:
+            save(clock)
+    return clock
+
+
+@contextlib.contextmanager
+def _synchronised(module: nn.Module, last: bool) -> Iterator[None]:
+    """Workers exchange gradients with the last micro-batch of a step only."""
+    if isinstance(module, DistributedDataParallel) and not last:
+        with module.no_sync():
+            yield
+    else:
+        yield
+
+
+class Window:
+    """Means over the steps since the last log line."""
+
+    def __init__(self, objectives: list[str], batch_size: int) -> None:
+        self.objectives = objectives
+        self.batch_size = batch_size
+        self._reset()
+
+    def _reset(self) -> None:
+        self.sums = torch.zeros(len(self.objectives) + 2, dtype=torch.float64)
+        self.steps = 0
+        self.since = time.perf_counter()
+
+    def add(self, losses: Tensor, loss: Tensor, tokens: int) -> None:
+        """One micro-batch: losses [B, m] of its contexts, its share of the step's loss, its tokens."""
+        row = torch.cat([losses.detach().sum(0), loss.detach()[None], loss.new_tensor([tokens])])
+        self.sums += row.cpu().double()
+
+    def line(self, world: World, clock: Clock) -> dict[str, float]:
+        """The line of metrics.jsonl, and a fresh window."""
+        sums = world.total(self.sums).tolist()
+        seconds = time.perf_counter() - self.since
+        contexts = self.steps * self.batch_size
+        means = {f"loss/{name}": total / contexts for name, total in zip(self.objectives, sums, strict=False)}
+        line = {
+            "step": clock.step,
+            "seconds": round(clock.seconds, 3),
+            "loss": sums[-2] / self.steps,
+            **means,
+            "contexts_per_second": contexts / seconds,
+            "tokens_per_second": sums[-1] / seconds,
+        }
+        self._reset()
+        return line

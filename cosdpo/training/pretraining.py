@@ -1,0 +1,78 @@
+"""A small base model, trained from scratch on the synthetic world and kept in the cache folder.
+
+It gives the quickstart something real to fine-tune on a machine without a network: a Llama of about 150,000
+parameters that has learned to write the world's answers, all styles alike.
+"""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from cosdpo.data import synthetic
+from cosdpo.training.loop import schedule
+from cosdpo.training.reference import cache_folder
+
+DOCUMENTS = 24_000
+BATCH_SIZE = 32
+LEARNING_RATE = 5e-3
+WIDTH = 64
+LAYERS = 2
+
+
+def synthetic_base() -> Path:
+    """Folder of the base model in transformers' format; trained on the first call, in under a minute."""
+    folder = cache_folder() / "synthetic-base-1"
+    if (folder / "config.json").exists():
+        return folder
+    model = train_base()
+    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
+    synthetic.build_tokenizer().save_pretrained(str(temporary))
+    model.save_pretrained(str(temporary))
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+    return folder
+
+
+def train_base(documents: int = DOCUMENTS) -> Any:
+    """A Llama trained on `documents` of the synthetic corpus, once over, by next-token prediction; seed 0."""
+    torch.manual_seed(0)
+    tokenizer = synthetic.build_tokenizer()
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=WIDTH,
+        intermediate_size=3 * WIDTH,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=WIDTH // 32,
+        num_key_value_heads=WIDTH // 32,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        bos_token_id=1,
+        eos_token_id=tokenizer.eos_token_id,
+        initializer_range=0.1,  # at this width the default of 0.02 learns the world's facts several times slower
+        pad_token_id=0,
+    )
+    model: Any = LlamaForCausalLM(config).train()
+    texts = [f"{prompt} {response}{tokenizer.eos_token}" for prompt, response in synthetic.corpus(documents, 0)]
+    rows_of_ids = tokenizer(texts)["input_ids"]
+    steps = documents // BATCH_SIZE
+    optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
+    for step in tqdm(range(steps), desc="base model", unit="step", mininterval=1):
+        rows = rows_of_ids[step * BATCH_SIZE : (step + 1) * BATCH_SIZE]
+        longest = max(map(len, rows))
+        ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
+        mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * schedule(step, steps, 0.1)
+        loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100)).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return model.eval()

@@ -1,0 +1,174 @@
+"""report.html: one file that loads nothing, runs nothing it was not built with, and holds what was measured."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cosdpo.errors import InputError
+from cosdpo.evaluation.front import Front, Measured, build
+from cosdpo.evaluation.report import Answer, Sample, write_report
+from cosdpo.simplex import das_dennis
+
+EVIL = "</script><script>alert('$x$ & <b>')</script>"
+VOID = {"meta", "input", "br"}
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: its elements, and its text outside style and script."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.elements: list[tuple[str, dict[str, str]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(self.source)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+        if tag == "script":
+            self.scripts.append("")
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag  # well nested: a hole in the escaping shows here first
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] == "script":
+            self.scripts[-1] += data
+        elif "style" not in self.open:
+            self.text += data
+
+
+def front(m: int, names: list[str] | None = None) -> Front:
+    weights = das_dennis(m, 4 if m == 2 else 2)
+    rewards = 0.5 + 0.3 * weights
+    return build(
+        method="cos",
+        task="language",
+        objectives=names or [f"objective{j}" for j in range(m)],
+        seed=7,
+        trained_temperature=0.1,
+        train_seconds=158.0,
+        trained_parameters=1000,
+        weights=weights,
+        metrics={
+            "accuracy": Measured(rewards, np.full(m, 0.45), np.full(m, 0.5)),
+            "loss": Measured(1 - rewards, np.full(m, 0.7), np.full(m, 0.7), higher_is_better=False),
+        },
+    )
+
+
+def samples(m: int, text: str = "They danced.") -> list[Sample]:
+    weights = das_dennis(m, 4)[:5].tolist()
+    answers = [Answer(weights=w, temperature=[0.1] * m, text=text, scores={"length": 12.0}) for w in weights]
+    return [Sample(prompt="Once upon a time", answers=answers)]
+
+
+def write(folder: Path, m: int = 2) -> Page:
+    steps = [{"step": float(s), "loss/objective0": 0.7 - s / 1e3, "learning_rate": 1e-3} for s in range(0, 300, 10)]
+    notes: dict[str, str | int | float] = {"base_parameters": 4000, "device": "one core"}
+    return Page(
+        write_report(folder, front(m), samples(m), steps, "seed: 7\n", "python job.py", notes, {"empty response": 41})
+    )
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Page]:
+    """Pages by number of objectives."""
+    return {m: write(tmp_path_factory.mktemp("report"), m) for m in (2, 3, 5)}
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_loads_nothing_from_outside(pages: dict[int, Page], m: int) -> None:
+    page = pages[m]
+    for tag, attributes in page.elements:
+        for name in ("src", "srcset", "data", "poster", "action", "xlink:href"):
+            assert name not in attributes, (tag, name)
+        if "href" in attributes and tag != "a":
+            assert attributes["href"].startswith("#"), (tag, attributes)
+        assert tag not in {"link", "iframe", "object", "embed", "base", "img"}
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page.source))
+    assert "@import" not in page.source
+    links = [attributes["href"] for tag, attributes in page.elements if tag == "a"]
+    assert page.source.count("http") - page.source.count("http-equiv") == len(links) == 1
+    policies = [a["content"] for tag, a in page.elements if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policies
+    assert policies[0].startswith("default-src 'none'")
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_every_trade_off_is_in_every_plot_and_in_the_table(pages: dict[int, Page], m: int) -> None:
+    page = pages[m]
+    count = len(front(m).points)
+    marks = [int(attributes["data-point"]) for _, attributes in page.elements if "data-point" in attributes]
+    # front: a plane per metric; three planes and the triangle; a line; steering: m panels; for 2 metrics each
+    per_point = 2 * ({2: 1, 3: 4, 5: 1}[m] + m)
+    assert np.bincount(marks).tolist() == [per_point] * count
+    assert [a["data-row"] for _, a in page.elements if "data-row" in a] == [str(i) for i in range(count)]
+    assert sum(tag == "svg" for tag, _ in page.elements) == 3
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_says_what_was_measured(pages: dict[int, Page]) -> None:
+    page = pages[2]
+    text = " ".join(page.text.split())
+    # w_j from 0 to 1 moves accuracy from .5 to .8 and, in the hover text of the last point, loss from .5 to .2
+    assert "The weights steer both objectives: objective0 accuracy from 0.5 to 0.8 and objective1" in text
+    assert "2 min 38 s" in text
+    assert "25% of the base's 4,000" in text
+    assert "seed 7" in text
+    assert "empty response41" in text  # two cells of a row
+    assert "python job.py" in text
+    assert "loss: 0.200, 0.500" in text
+    assert "Ren, Xiao, Shavlovsky, Ying, Rahmanian" in text
+    assert ("a", {"href": "https://arxiv.org/abs/2410.08316", "rel": "noreferrer"}) in page.elements
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    names = [EVIL, "$\\frac{a}$"]
+    hostile = samples(2, EVIL)
+    hostile[0].prompt = EVIL
+    hostile[0].answers[0].scores = {EVIL: 1.0}
+    path = write_report(
+        tmp_path, front(2, names), hostile, [{f"loss/{EVIL}": 1.0}], EVIL, EVIL, {EVIL: EVIL}, {EVIL: 1}
+    )
+    page = Page(path)
+    assert len(page.scripts) == 2  # the data and the page's own, nothing else
+    data = json.loads(page.scripts[0])
+    assert data["samples"][0]["prompt"] == EVIL
+    assert data["objectives"] == names
+    assert "alert" not in page.scripts[1]
+    assert page.text.count(EVIL) >= 10
+    assert "$\\frac{a}$" in page.text  # drawn as it is written, not as mathematics
+
+
+def test_does_without_samples_training_and_drops(tmp_path: Path) -> None:
+    page = Page(write_report(tmp_path, front(2), [], [], "", "", {}))
+    assert "The same prompt" not in page.text
+    assert "Data rows dropped" not in page.text
+    assert sum(tag == "svg" for tag, _ in page.elements) == 2
+
+
+def test_same_run_gives_the_same_bytes(pages: dict[int, Page], tmp_path: Path) -> None:
+    assert write(tmp_path).source == pages[2].source
+
+
+def test_answers_need_a_weight_per_objective(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="need 3 weights"):
+        write_report(tmp_path, front(3), samples(2), [], "", "", {})
+    assert not list(tmp_path.iterdir())

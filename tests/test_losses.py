@@ -1,0 +1,278 @@
+"""The losses: by hand, against TRL, and the invariants that padding, masks and extreme rewards must not break."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections import defaultdict
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import Tensor
+
+from cosdpo.losses import conditioned_loss, cosmos_penalty, listwise_dpo, pairwise_dpo, plackett_luce, rescale
+
+LN = math.log
+
+
+def tensor(*values: object) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def prefers(n: int, *pairs: tuple[int, int]) -> Tensor:
+    """[1, 1, n, n] with the given ordered pairs."""
+    preferred = torch.zeros(1, 1, n, n, dtype=torch.bool)
+    for i, k in pairs:
+        preferred[0, 0, i, k] = True
+    return preferred
+
+
+def everything(*shape: int) -> Tensor:
+    return torch.ones(*shape, dtype=torch.bool)
+
+
+def trl_sigmoid_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float) -> Tensor:
+    """The mean loss that TRL's DPOTrainer computes from given sequence log-probabilities, by its own code.
+
+    Its method reads the log-probabilities from a model's output and little else from the trainer; both are stood in for.
+    """
+    trl = pytest.importorskip("trl", reason="trl is not installed (extra `bench`)")
+    logps = torch.cat([chosen, rejected])[:, None]  # one token per sequence carries the whole of it
+    size = len(logps)
+    output = SimpleNamespace(
+        log_probs=logps,
+        entropy=torch.zeros(size, 1),
+        mean_logits=torch.zeros(size, 1),
+        is_top1=torch.zeros(size, 1, dtype=torch.bool),
+    )
+    trainer = SimpleNamespace(
+        model=SimpleNamespace(training=True),
+        accelerator=SimpleNamespace(device=torch.device("cpu"), gather=lambda x: x, gather_for_metrics=lambda x: x),
+        aux_loss_enabled=False,
+        ld_alpha=None,
+        precompute_ref_logps=True,
+        f_divergence_type="reverse_kl",
+        loss_types=["sigmoid"],
+        loss_weights=[1.0],
+        beta=beta,
+        use_weighting=False,
+        _metrics={"train": defaultdict(list)},
+        _total_train_tokens=0,
+        _tp_size=1,
+    )
+    ids = torch.ones(size, 2, dtype=torch.long)
+    inputs = {
+        "input_ids": ids,
+        "attention_mask": ids,
+        "completion_mask": torch.tensor([[0, 1]] * size),
+        "ref_chosen_logps": ref_chosen,
+        "ref_rejected_logps": ref_rejected,
+    }
+    return trl.DPOTrainer._compute_loss(trainer, lambda **_: output, inputs, False)
+
+
+@pytest.fixture
+def log_probabilities() -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Policy and reference log-probabilities of 16 chosen and rejected responses."""
+    draws = -50 * torch.rand(4, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return draws[0], draws[1], draws[2], draws[3]
+
+
+@pytest.mark.parametrize("beta", [0.05, 0.1, 1.0])
+def test_pairwise_equals_trl(log_probabilities, beta):
+    chosen, rejected, ref_chosen, ref_rejected = log_probabilities
+    rewards = torch.stack([chosen - ref_chosen, rejected - ref_rejected], 1)
+    ours = pairwise_dpo(rewards, prefers(2, (0, 1)).expand(16, 1, 2, 2), torch.full((16, 1), beta, dtype=torch.float64))
+    theirs = trl_sigmoid_loss(chosen, rejected, ref_chosen, ref_rejected, beta)
+    torch.testing.assert_close(ours.mean(), theirs, rtol=1e-12, atol=0)
+
+
+def test_pairwise_equals_the_formula(log_probabilities):
+    # Rafailov et al. 2023, equation 7, written out: -log(1 / (1 + exp(-beta ((c - c_ref) - (r - r_ref))))).
+    chosen, rejected, ref_chosen, ref_rejected = log_probabilities
+    rewards = torch.stack([rejected - ref_rejected, chosen - ref_chosen], 1)  # the second candidate is preferred
+    ours = pairwise_dpo(rewards, prefers(2, (1, 0)).expand(16, 1, 2, 2), torch.full((16, 1), 0.1, dtype=torch.float64))
+    margin = 0.1 * ((chosen - ref_chosen) - (rejected - ref_rejected))
+    expected = [LN(1 + math.exp(-x)) for x in margin.tolist()]
+    assert ours[:, 0].tolist() == pytest.approx(expected, rel=1e-12)
+
+
+def test_listwise_of_two_is_dpo():
+    rewards = torch.randn(5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    beta = tensor([0.1, 2.0]).expand(5, 2)
+    targets = tensor([[1.0, 0.0], [0.0, 1.0]]).expand(5, 2, 2)  # objective 0 prefers candidate 0, objective 1 the other
+    preferred = torch.cat([prefers(2, (0, 1)), prefers(2, (1, 0))], 1).expand(5, 2, 2, 2)
+    listwise = listwise_dpo(rewards, targets, beta, everything(5, 2))
+    torch.testing.assert_close(listwise, pairwise_dpo(rewards, preferred, beta), rtol=1e-12, atol=0)
+
+
+class TestThreeCandidatesByHand:
+    """Rewards (ln 4, ln 2, 0): softmax at beta 1 is (4, 2, 1) / 7, at beta 2 (16, 4, 1) / 21; sigmoid(ln a) = a / (1 + a)."""
+
+    rewards = tensor([LN(4), LN(2), 0.0])
+
+    @pytest.mark.parametrize(
+        ("target", "beta", "expected"),
+        [
+            ([1, 0, 0], 1, LN(7 / 4)),
+            ([0, 0, 1], 1, LN(7)),
+            ([0.5, 0.5, 0], 1, 0.5 * LN(7 / 4) + 0.5 * LN(7 / 2)),
+            ([0.2, 0.3, 0.5], 2, 0.2 * LN(21 / 16) + 0.3 * LN(21 / 4) + 0.5 * LN(21)),
+            ([0, 0, 0], 1, 0.0),
+        ],
+    )
+    def test_listwise(self, target, beta, expected):
+        loss = listwise_dpo(self.rewards, tensor([target]), tensor([beta]), everything(1, 3))
+        assert loss.item() == pytest.approx(expected, rel=1e-14, abs=0)
+
+    @pytest.mark.parametrize(
+        ("pairs", "beta", "expected"),
+        [
+            # Margins ln 2, ln 4 and ln 2 at beta 1.
+            ([(0, 1), (0, 2), (1, 2)], 1, LN(3 / 2) + LN(5 / 4) + LN(3 / 2)),
+            # The opposite order has margins -ln 2, -ln 4, -ln 2: sigmoids 1/3, 1/5, 1/3.
+            ([(1, 0), (2, 0), (2, 1)], 1, LN(3) + LN(5) + LN(3)),
+            # Margin 2 ln 4 = ln 16 at beta 2.
+            ([(0, 2)], 2, LN(17 / 16)),
+            ([], 1, 0.0),
+        ],
+    )
+    def test_pairwise(self, pairs, beta, expected):
+        loss = pairwise_dpo(self.rewards, prefers(3, *pairs), tensor([beta]))
+        assert loss.item() == pytest.approx(expected, rel=1e-14, abs=0)
+
+    @pytest.mark.parametrize(
+        ("ranking", "beta", "expected"),
+        [
+            # First 4 of 7, then 2 of the remaining 3, then the last for certain.
+            ([0, 1, 2], 1, LN(7 / 4) + LN(3 / 2)),
+            ([2, 1, 0], 1, LN(7) + LN(6 / 2)),
+            ([1, 2, 0], 1, LN(7 / 2) + LN(5)),
+            ([0, 1, 2], 2, LN(21 / 16) + LN(5 / 4)),
+        ],
+    )
+    def test_plackett_luce(self, ranking, beta, expected):
+        loss = plackett_luce(self.rewards, torch.tensor([[ranking]]), tensor([beta]), everything(1, 3))
+        assert loss.item() == pytest.approx(expected, rel=1e-14)
+
+    def test_every_objective_has_its_own_temperature(self):
+        targets = tensor([[1, 0, 0], [1, 0, 0]])
+        loss = listwise_dpo(self.rewards, targets, tensor([1, 2]), everything(1, 3))
+        assert loss[0].tolist() == pytest.approx([LN(7 / 4), LN(21 / 16)], rel=1e-14)
+
+
+def test_plackett_luce_is_a_distribution_over_rankings():
+    rewards = tensor([0.3, -1.2, 2.0, 0.1])
+    rankings = torch.tensor(list(itertools.permutations(range(4))))[None]  # as 24 objectives of one context
+    losses = plackett_luce(rewards, rankings, torch.full((1, 24), 0.7, dtype=torch.float64), everything(1, 4))
+    assert torch.exp(-losses).sum().item() == pytest.approx(1, rel=1e-12)
+
+
+def test_no_overflow_at_rewards_of_ten_thousand():
+    # At beta 1 the likely order costs nothing, the reverse exactly the margin: 2e4 for the pair, and 2e4 (top of
+    # three by 2e4) + 1e4 for the ranking.
+    rewards, beta = tensor([1e4, 0.0, -1e4]).float(), tensor([1.0]).float()
+    all_there = everything(1, 3)
+    assert listwise_dpo(rewards, tensor([[1, 0, 0]]).float(), beta, all_there).item() == 0
+    assert listwise_dpo(rewards, tensor([[0, 0, 1]]).float(), beta, all_there).item() == 2e4
+    assert pairwise_dpo(rewards, prefers(3, (0, 2)), beta).item() == 0
+    assert pairwise_dpo(rewards, prefers(3, (2, 0)), beta).item() == 2e4
+    assert plackett_luce(rewards, torch.tensor([[[0, 1, 2]]]), beta, all_there).item() == 0
+    assert plackett_luce(rewards, torch.tensor([[[2, 1, 0]]]), beta, all_there).item() == 3e4
+
+
+def three_losses(rewards: Tensor, padding: int = 0) -> list[Tensor]:
+    """Every loss of two contexts with three candidates and two objectives, the second of them without a label in the
+    second context; `padding` candidates are appended with the rewards given for them."""
+    n = 3 + padding
+    beta = tensor([1, 2]).expand(2, 2)
+    targets, preferred = torch.zeros(2, 2, n, dtype=torch.float64), torch.zeros(2, 2, n, n, dtype=torch.bool)
+    targets[0, :, :3] = tensor([0.2, 0.3, 0.5], [1, 0, 0])
+    targets[1, 0, :3] = tensor(0, 1, 0)
+    preferred[0, 0, 0, 1] = preferred[0, 1, 2, 0] = preferred[1, 0, 1, 2] = True
+    rankings = torch.tensor([[2, 0, 1, *range(3, n)]]).expand(2, 2, n)
+    mask = torch.arange(n).expand(2, n) < 3
+    return [
+        listwise_dpo(rewards, targets, beta, mask),
+        pairwise_dpo(rewards, preferred, beta),
+        plackett_luce(rewards, rankings, beta, mask),
+    ]
+
+
+def test_padded_candidates_change_neither_losses_nor_gradients():
+    plain = tensor([0.5, -1.0, 2.0], [0.1, 0.2, 0.3]).requires_grad_()
+    padded = torch.cat([plain.detach(), tensor([7.0, 0.0], [1e4, -3.0])], 1).requires_grad_()
+    for bare, with_padding in zip(three_losses(plain), three_losses(padded, padding=2), strict=True):
+        torch.testing.assert_close(with_padding, bare, rtol=1e-12, atol=0)
+        (expected,) = torch.autograd.grad(bare.sum(), plain)
+        (gradient,) = torch.autograd.grad(with_padding.sum(), padded)
+        torch.testing.assert_close(gradient[:, :3], expected, rtol=1e-10, atol=1e-14)
+        assert gradient[:, 3:].eq(0).all()
+
+
+def test_an_unlabelled_objective_has_loss_and_gradient_zero():
+    rewards = tensor([0.5, -1.0, 2.0], [0.1, 0.2, 0.3]).requires_grad_()
+    for loss in three_losses(rewards)[:2]:
+        assert loss[1, 1].item() == 0
+        (gradient,) = torch.autograd.grad(loss[1, 1], rewards)
+        assert gradient.eq(0).all()
+
+
+class TestCosmosPenalty:
+    def test_by_hand(self):
+        # cos((.6, .8), (4, 3)) = (2.4 + 2.4) / (1 * 5) = .96
+        penalty = cosmos_penalty(tensor([0.6, 0.8]), tensor([4, 3]), everything(1, 2))
+        assert penalty.item() == pytest.approx(-0.96, rel=1e-12)
+
+    def test_losses_along_the_weights_are_best(self):
+        weights = tensor([0.2, 0.3, 0.5], [0.2, 0.3, 0.5])
+        penalty = cosmos_penalty(weights, tensor([2, 3, 5], [5, 3, 2]), everything(2, 3))
+        assert penalty[0].item() == pytest.approx(-1, rel=1e-12)
+        assert penalty[1].item() > -1
+
+    def test_only_labelled_objectives_count(self):
+        # The third objective is unlabelled, whatever stands in its place: the pair above remains.
+        penalty = cosmos_penalty(tensor([0.6, 0.8, 0.9]), tensor([4, 3, 0]), torch.tensor([[True, True, False]]))
+        assert penalty.item() == pytest.approx(-0.96, rel=1e-12)
+
+    @pytest.mark.parametrize("labelled", [[True, False], [False, False]])
+    def test_a_direction_needs_two_labelled_objectives(self, labelled):
+        losses = tensor([4, 3]).requires_grad_()
+        penalty = cosmos_penalty(tensor([0.6, 0.8]), losses, torch.tensor([labelled]))
+        assert penalty.item() == 0
+        (gradient,) = torch.autograd.grad(penalty.sum(), losses)
+        assert gradient.eq(0).all()
+
+    def test_in_the_conditioned_loss(self):
+        # .6 * 4 + .8 * 3 = 4.8, and 2 * -.96 with the penalty.
+        arguments = tensor([0.6, 0.8]), tensor([4, 3]), everything(1, 2)
+        assert conditioned_loss(*arguments).item() == pytest.approx(4.8, rel=1e-12)
+        assert conditioned_loss(*arguments, penalty=2.0).item() == pytest.approx(4.8 - 1.92, rel=1e-12)
+
+    def test_gradient_equals_finite_differences(self):
+        weights = tensor([0.6, 0.8, 0.1], [0.0, 1.0, 0.0])
+        losses = tensor([4, 3, 1], [0.5, 0.2, 0.9]).requires_grad_()
+        labelled = torch.tensor([[True, True, False], [True, True, True]])
+        assert torch.autograd.gradcheck(lambda x: conditioned_loss(weights, x, labelled, 0.5), losses)
+
+
+class TestRescale:
+    def test_by_hand(self):
+        # (1 - 1/2) * 3 + (1/2) * 7 = 5, and (1 - 2) * 3 + 2 * 7 = 11.
+        assert rescale(tensor(7), tensor(3), 2.0).item() == 5
+        assert rescale(tensor(7), tensor(3), 0.5).item() == 11
+        torch.testing.assert_close(
+            rescale(tensor([7, 7], [7, 7]), tensor([3, 3], [3, 3]), tensor([2.0], [0.5])),
+            tensor([5, 5], [11, 11]),
+        )
+
+    def test_one_is_the_model_and_much_is_the_reference(self):
+        scores, reference = tensor(7, -2), tensor(3, 1)
+        torch.testing.assert_close(rescale(scores, reference, 1.0), scores)
+        torch.testing.assert_close(rescale(scores, reference, 1e12), reference)
+
+    def test_scales_compose(self):
+        scores, reference = tensor(7, -2), tensor(3, 1)
+        twice = rescale(rescale(scores, reference, 2.0), reference, 3.0)
+        torch.testing.assert_close(twice, rescale(scores, reference, 6.0))

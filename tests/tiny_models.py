@@ -1,0 +1,136 @@
+"""Tiny random language models in transformers' own format, with a tokenizer of letters: seconds become milliseconds.
+
+Weights are large (deviation 0.3) and biases are not 0, so that every part of a model shows in its logits.
+"""
+
+from __future__ import annotations
+
+import json
+import string
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast
+
+from cosdpo.config import Config
+from cosdpo.data.batching import PreferenceData
+from cosdpo.data.tokenization import TokenizedContext
+from cosdpo.models.base import load_base
+from cosdpo.models.language import FrozenScorer, LanguageScorer
+
+VOCABULARY = ["<unk>", "<bos>", "<eos>", *string.ascii_lowercase, *string.digits, *" .,!?'-:\n"]
+CONTEXT = 48
+"""Positions of the tiny models."""
+
+
+def letters(bos: bool = False) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token per character; `bos` puts <bos> before every text, as Llama's does."""
+    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(VOCABULARY)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    if bos:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="<bos> $A", special_tokens=[("<bos>", VOCABULARY.index("<bos>"))]
+        )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<bos>", eos_token="<eos>", pad_token="<eos>"
+    )
+
+
+def shape(kind: str, vocabulary: int = len(VOCABULARY)) -> PreTrainedConfig:
+    """A config of one of KINDS."""
+    family, head = kind.split("-")
+    shared = {"vocab_size": vocabulary, "bos_token_id": 1, "eos_token_id": 2, "initializer_range": 0.3}
+    tied = {"tie_word_embeddings": head == "tied"}
+    if family == "gpt2":
+        return GPT2Config(n_positions=CONTEXT, n_embd=16, n_layer=2, n_head=4, **shared, **tied)
+    return LlamaConfig(
+        max_position_embeddings=CONTEXT,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        **shared,
+        **tied,
+    )
+
+
+KINDS = ("gpt2-tied", "gpt2-untied", "llama-tied", "llama-untied")
+"""Both families; llama with grouped-query attention; heads tied to the embeddings and not."""
+
+
+def write_model(folder: Path, kind: str, vocabulary: int = len(VOCABULARY)) -> Path:
+    """Writes model and tokenizer to `folder`."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_config(shape(kind, vocabulary))
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(folder)
+    letters(bos=kind.startswith("llama")).save_pretrained(folder)
+    return folder
+
+
+def settings(base: Path | str, **changes: object) -> Config:
+    """A configuration of a tiny run; `changes` by dotted key, with two underscores for the dot."""
+    tree: dict[str, dict[str, object] | object] = {
+        "objectives": ["kind", "short"],
+        "temperature": 0.5,
+        "model": {"base": str(base), "lora_rank": 4, "lora_alpha": 8.0, "soft_tokens": 3},
+    }
+    for key, value in changes.items():
+        section, _, leaf = key.rpartition("__")
+        if section:
+            tree.setdefault(section, {})[leaf] = value  # type: ignore[index,union-attr]
+        else:
+            tree[leaf] = value
+    return Config.model_validate(tree)
+
+
+def preferences(folder: Path, config: Config, contexts: int = 24) -> PreferenceData:
+    """Random contexts of 1 to 6 prompt tokens and 2 to 4 candidates, with their reference scores under the base.
+
+    The first objective likes low token ids, the second, unlabelled in every fourth context, likes short responses.
+    """
+    rng = np.random.default_rng(7)
+    inputs, scores = [], []
+    for number in range(contexts):
+        candidates = [rng.integers(3, 48, rng.integers(1, 7)).tolist() for _ in range(rng.integers(2, 5))]
+        inputs.append(TokenizedContext(rng.integers(3, 48, rng.integers(1, 7)).tolist(), candidates))
+        short = None if number % 4 == 3 else [-float(len(y)) for y in candidates]
+        scores.append([[-float(np.mean(y)) for y in candidates], short])
+    frozen = FrozenScorer.of(load_base(str(folder), torch.float32))
+    reference = [np.array(row) for row in frozen.all_references(inputs, 4096)]
+    return PreferenceData(inputs, scores, reference, config.data)
+
+
+def scorer(config: Config) -> LanguageScorer:
+    """A fresh scorer, initialised as a worker does it."""
+    torch.manual_seed(config.seed)
+    return LanguageScorer.create(config, load_base(config.model.base, torch.float32))
+
+
+def rows(count: int, seed: int) -> list[dict[str, object]]:
+    """Scored preferences in letters: `kind` counts the letter a, `short` is minus the length; they often disagree."""
+    rng = np.random.default_rng(seed)
+
+    def text(low: int, high: int) -> str:
+        return "".join(rng.choice(list("aabcdefgh "), rng.integers(low, high))).strip() or "b"
+
+    made: list[dict[str, object]] = []
+    while len(made) < count:
+        responses = [text(2, 9) for _ in range(3)]
+        scores = {"kind": [float(y.count("a")) for y in responses], "short": [-float(len(y)) for y in responses]}
+        made.append({"prompt": text(3, 8), "responses": responses, "scores": scores})
+    return made
+
+
+def write_rows(path: Path, made: Sequence[dict[str, object]]) -> Path:
+    """JSON lines, where a float nan becomes NaN."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in made))
+    return path
