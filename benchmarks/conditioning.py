@@ -82,9 +82,11 @@ def main() -> None:
         for seed in SEEDS:
             settings = {"conditioning": kind, "scope": scope, "seed": seed}
             rows.append(run(config.model_copy(update=settings), data))
-            print(f"{kind:12s} {scope:8s} seed {seed} " + " ".join(f"{k} {v:.4g}" for k, v in rows[-1].items()), flush=True)
-        table[f"{kind}/{scope}"] = {k: (mean(r[k] for r in rows), stdev(r[k] for r in rows)) for k in rows[0]}
-        print(f"{kind:12s} {scope:8s} mean   " + " ".join(f"{k} {m:.4g}±{s:.2g}" for k, (m, s) in table[f"{kind}/{scope}"].items()))
+            figures = " ".join(f"{k} {v:.4g}" for k, v in rows[-1].items())
+            print(f"{kind:12s} {scope:8s} seed {seed} {figures}", flush=True)
+        summary = {k: (mean(r[k] for r in rows), stdev(r[k] for r in rows)) for k in rows[0]}
+        table[f"{kind}/{scope}"] = summary
+        print(f"{kind:12s} {scope:8s} mean   " + " ".join(f"{k} {m:.4g}±{s:.2g}" for k, (m, s) in summary.items()))
     print(json.dumps({name: row["hypervolume"][0] for name, row in table.items()}))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-
 from typing import Any
 
 from cosdpo.config import Config
@@ -37,6 +36,8 @@ def connect(config: Config) -> None:
     """
     # Ray Train polls its workers at this interval; its default of 2 s costs short runs a quarter of their time.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    # Ray's C++ core reports on stderr what Ray's own libraries do; failures reach Python as exceptions regardless.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     from ray.data import DataContext
 

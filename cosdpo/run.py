@@ -142,10 +142,10 @@ def load_both(config: Config, tokenizer: PreTrainedTokenizerBase) -> tuple[Prefe
     render: Any = None
     if tokenizer.chat_template:
         render = partial(tokenizer.apply_chat_template, tokenize=False, add_generation_prompt=True)
-    sides = []
-    for location in (config.data.train, config.data.validation):
-        if location:
-            sides.append(load(location, config.objectives, config.data, render))
+    locations = [location for location in (config.data.train, config.data.validation) if location]
+    if not locations:
+        raise InputError("data.train is not set: give a hub dataset or a .jsonl, .json or .parquet file")
+    sides = [load(location, config.objectives, config.data, render) for location in locations]
     if len(sides) == 2:
         return sides[0], sides[1]
     return sides[0].split(config.data.validation_share, config.seed)
@@ -289,3 +289,12 @@ def print_samples(config: Config) -> None:
         shares = zip(config.objectives, answer["weights"], strict=True)
         print("  " + " ".join(f"{name} {share:.2f}" for name, share in shares) + f" | {answer['text']}")
     print()
+
+
+def print_front(config: Config, front: Front) -> None:
+    """Prints the figures of the front and where the report is."""
+    for name, metric in front.metrics.items():
+        steering = ", ".join(f"{o} {c:.2f}" for o, c in zip(front.objectives, metric.controllability, strict=True))
+        reference = ", ".join(f"{value:.3g}" for value in metric.reference_point)
+        print(f"{name}: hypervolume {metric.hypervolume:.4g} above ({reference}); controllability {steering}")
+    print(f"trained in {front.train_seconds:.0f} s; report: {config.output / 'report.html'}")

@@ -17,15 +17,13 @@ CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
 
 
 def job(config: Config) -> None:
-    from cosdpo.run import check, print_samples, run
+    from cosdpo.run import check, print_front, print_samples, run
     from cosdpo.world import make
 
     check(config)
     front = run(make(config))
     print_samples(config)
-    for name, metric in front.metrics.items():
-        print(f"hypervolume of {name}: {metric.hypervolume:.4f}, controllability {metric.controllability}")
-    print(f"report: {config.output / 'report.html'}")
+    print_front(config, front)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 """Trains one conditioned language model on preferences over several objectives and maps its front.
 
-python jobs/train_gpt2.py --config jobs/configs/gpt2.yaml
-ray job submit --working-dir . -- python jobs/train_gpt2.py --config jobs/configs/gpt2.yaml
+    python jobs/train_gpt2.py --config jobs/configs/gpt2.yaml
+    ray job submit --working-dir . -- python jobs/train_gpt2.py --config jobs/configs/gpt2.yaml
+
+Any causal language model of the GPT-2 or Llama family will do as --model.base, from the hub or a folder.
 """
 
 from cosdpo.cli import main
@@ -9,12 +11,9 @@ from cosdpo.config import Config
 
 
 def job(config: Config) -> None:
-    from cosdpo.run import run
+    from cosdpo.run import print_front, run
 
-    front = run(config)
-    for name, metric in front.metrics.items():
-        print(f"hypervolume of {name}: {metric.hypervolume:.4f} (reference point {metric.reference_point})")
-    print(f"report: {config.output / 'report.html'}")
+    print_front(config, run(config))
 
 
 if __name__ == "__main__":

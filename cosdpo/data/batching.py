@@ -43,6 +43,7 @@ class Batch:
     """[B, m, n] target distributions; zero where the context carries no preference for objective j."""
 
     def to(self, device: torch.device) -> Batch:
+        """The batch with its tensors on `device`."""
         moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
         return Batch(**moved)
 
@@ -57,11 +58,10 @@ class PreferenceData:
         reference: Sequence[Floats],
         data: DataConfig,
     ) -> None:
-        """
-        Args:
-            contexts: N inputs of the scorer, with a `tokens` attribute by which they are bucketed.
-            scores: per context and objective the candidates' scores, or None.
-            reference: per context the candidates' reference scores, [n].
+        """Args:
+        contexts: N inputs of the scorer, with a `tokens` attribute by which they are bucketed.
+        scores: per context and objective the candidates' scores, or None.
+        reference: per context the candidates' reference scores, [n].
         """
         self.contexts = list(contexts)
         self.reference = list(reference)

@@ -183,8 +183,8 @@ def questions() -> list[tuple[str, str]]:
 def answer(rng: random.Random, place: str) -> str:
     """An answer of 1 to 4 sentences and at most LONGEST tokens, no sentence form twice.
 
-    Any two objectives disagree on about a third of all pairs of answers and agree on as many: what is said in more words
-    leaves more room for gladness and for scenes, but the short forms hold as much of either per word.
+    Any two objectives disagree on about a third of all pairs of answers and agree on as many: what is said in more
+    words leaves more room for gladness and for scenes, but the short forms hold as much of either per word.
     """
     scenic = rng.betavariate(0.8, 0.8)
     mood: Kind = "glad" if rng.random() < 0.5 + 0.2 * scenic else "gloomy"

@@ -1,5 +1,6 @@
 """Preferences as token ids: prompt and response are tokenised apart, so that a response has the same tokens whatever
-stands before it, and every candidate of a context shares one prompt."""
+stands before it, and every candidate of a context shares one prompt.
+"""
 
 from __future__ import annotations
 

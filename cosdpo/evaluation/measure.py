@@ -1,4 +1,4 @@
-"""Everything measured of a trained language scorer: its profile over the weight grid, generated text and its rewards."""
+"""All that is measured of a trained language scorer: its profile over the weight grid, generated text and rewards."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ class Measurement:
 
 def showcase(objectives: int, count: int) -> Floats:
     """Weights at which the report answers one prompt, [N, m]: evenly along the line for two objectives, else the
-    vertices, the centre and the middles of the edges, at most `count` (but always the vertices)."""
+    vertices, the centre and the middles of the edges, at most `count` (but always the vertices).
+    """
     if objectives == 2:
         first = np.linspace(1, 0, count)
         return np.stack([first, 1 - first], 1)

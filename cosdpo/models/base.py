@@ -79,7 +79,8 @@ def load_base(name: str, dtype: torch.dtype) -> Any:
 
 def freeze(model: Any) -> Any:
     """Takes gradients and dropout from a base: preference optimisation compares likelihoods, and noise in the tuned
-    model alone would bias the comparison with the reference."""
+    model alone would bias the comparison with the reference.
+    """
     model.requires_grad_(False)
     for module in model.modules():
         if isinstance(module, nn.Dropout):

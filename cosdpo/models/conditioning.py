@@ -32,6 +32,7 @@ class HyperPrompt(nn.Module):
         self.slope = nn.Parameter(torch.randn(conditions, tokens, hidden_size) * scale)
 
     def forward(self, conditions: Tensor) -> Tensor:
+        """Soft tokens [B, k, H] for conditions [B, c]."""
         return self.offset + torch.einsum("bc,ckh->bkh", conditions, self.slope)
 
 
@@ -46,13 +47,15 @@ class Gates(nn.Module):
         self.offset = nn.Parameter(torch.zeros(layers, rank))
 
     def forward(self, conditions: Tensor) -> Tensor:
+        """Gates [B, layers, rank] for conditions [B, c]."""
         return self.offset + torch.einsum("bc,lcr->blr", conditions, self.slope)
 
 
 @dataclass
 class AdapterState:
     """What the adapters of one model do in the pass that is running; it stays set until the next pass, because a
-    checkpointed backward pass reads it again."""
+    checkpointed backward pass reads it again.
+    """
 
     enabled: bool = False
     """False runs the frozen base alone."""

@@ -53,6 +53,7 @@ class Card(BaseModel):
 
     @classmethod
     def of(cls, config: Config) -> Card:
+        """The card of a run with this configuration."""
         return cls(
             base=config.model.base,
             objectives=config.objectives,
@@ -84,12 +85,14 @@ class FrozenScorer(nn.Module):
 
     @classmethod
     def of(cls, causal: Any) -> FrozenScorer:
+        """A scorer that owns the frozen base `causal`."""
         scorer = cls(causal)
         scorer.model = causal
         return scorer
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         device: torch.device = self.embed.weight.device
         return device
 
@@ -125,7 +128,7 @@ class FrozenScorer(nn.Module):
         placeholder = [0] * k
         ids: list[int] = []
         soft_at: list[int] = []
-        for context, length in zip(contexts, prefixes, strict=True):
+        for context in contexts:
             start = len(ids) + (cached is not None)  # soft tokens follow the last prompt token, or open the prompt
             soft_at.extend(range(start, start + k))
             ids += context.prompt[-1:] + placeholder if cached is not None else placeholder + context.prompt
@@ -216,6 +219,7 @@ class LanguageScorer(FrozenScorer):
         return cls(model, Card.of(config))
 
     def trained_parameters(self) -> int:
+        """Number of adapter, gate and hyper-prompt parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)
 
     def conditions(self, weights: Tensor, temperatures: Tensor) -> Tensor:
@@ -256,7 +260,7 @@ class LanguageScorer(FrozenScorer):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def save(self, folder: Path) -> None:
-        """Writes adapter_config.json and adapter_model.safetensors (peft's), conditioning.safetensors and cosdpo.json."""
+        """Writes peft's adapter_config.json and adapter_model.safetensors, conditioning.safetensors and cosdpo.json."""
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(str(folder), safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)

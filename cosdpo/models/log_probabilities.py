@@ -61,5 +61,5 @@ def token_log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | None,
         bias: [V] or None.
         tokens: [T] ids y.
     """
-    log_probabilities: Tensor = _TokenLogProbabilities.apply(hidden, weight, bias, tokens)
+    log_probabilities: Tensor = _TokenLogProbabilities.apply(hidden, weight, bias, tokens)  # type: ignore[no-untyped-call]
     return log_probabilities

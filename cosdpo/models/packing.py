@@ -69,7 +69,8 @@ class Layout:
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Layout:
         """On the device, with masks as what is added to attention's logits: kernels that take a boolean mask turn it
-        into this once per layer and pass."""
+        into this once per layer and pass.
+        """
         moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
         for name in ("prefix_mask", "candidate_mask"):
             allowed = moved[name]
@@ -84,8 +85,8 @@ def lay_out(
 
     Args:
         prefixes: prefix length of each context, at least 1.
-        candidates: lengths of the candidates' input tokens per context, none to encode prefixes alone; 0 for a response of a single token, whose
-            only prediction comes from the prefix.
+        candidates: lengths of the candidates' input tokens per context, none to encode prefixes alone; 0 for a response
+            of a single token, whose only prediction comes from the prefix.
         cached: length of each prompt's part that was encoded beforehand.
     """
     rows = [length for lengths in candidates for length in lengths]

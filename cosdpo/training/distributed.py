@@ -37,7 +37,8 @@ FOLDER = "training"
 class Scorer(Protocol):
     """What a worker trains: a module that scores candidates and writes itself to a folder."""
 
-    def save(self, folder: Path) -> None: ...
+    def save(self, folder: Path) -> None:
+        """Writes the servable checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def fit(config: Config, job: Job) -> Outcome:
 
 def run_worker(loop_config: dict[Any, Any]) -> Any:
     """What every worker runs; a user's mistake is returned as its message,
-    since raising it would restart the run."""
+    since raising it would restart the run.
+    """
     try:
         return _run(loop_config["job"])
     except InputError as error:

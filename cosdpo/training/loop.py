@@ -83,6 +83,7 @@ class Sampler:
         self.config = config
 
     def __call__(self, step: int) -> Draw:
+        """The global batch of `step`, counted from 0."""
         config, size, m = self.config, self.config.training.batch_size, len(self.config.objectives)
         rng = np.random.default_rng((config.seed, step, 1))
         weights = dirichlet(rng, size, m, config.training.alpha, config.training.stratified)

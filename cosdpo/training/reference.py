@@ -90,6 +90,7 @@ class ReferenceActor:
         self.scorer = FrozenScorer.of(load_base(self.config.model.base, base_dtype(self.config, device)).to(device))
 
     def __call__(self, block: pa.Table) -> pa.Table:
+        """Scores of a block of rows {row, prompt, candidates}, as {row, scores}."""
         contexts = [TokenizedContext(**row) for row in block.select(["prompt", "candidates"]).to_pylist()]
         scores = self.scorer.all_references(contexts, self.config.evaluation.batch_tokens)
         return pa.table({"row": block["row"], "scores": pa.array(scores, type=pa.list_(pa.float64()))})

@@ -29,6 +29,7 @@ class RunLog:
         self.trackers = [start_tracker(config) for start_tracker in (_mlflow, _wandb)]
 
     def __call__(self, line: Mapping[str, float]) -> None:
+        """Writes one line; `step` is its key."""
         self.file.write(json.dumps(line) + "\n")
         self.file.flush()
         step = int(line["step"])

@@ -16,10 +16,11 @@ from cosdpo.data.synthetic import SCORERS, build_tokenizer, corpus, preferences
     [
         # words 2, none of them glad, gloomy or for the senses
         ("Fine place.", {"cheerful": 0.5, "brief": 0.95, "vivid": 0.0}),
-        # 8 words: lovely, loved against dull; dark, coffee is no word for the senses, smelled, pine
+        # 9 words: lovely, loved against dull; dark, smelled, pine (coffee is none): 2 * 3 / (9 + 6)
         ("Lovely, dull; I loved it. Dark coffee smelled. Pine!", {"cheerful": 0.6, "brief": 0.775, "vivid": 0.4}),
         ("sad " * 50, {"cheerful": 0.0, "brief": 0.0, "vivid": 0.0}),
-        ("golden lovely " * 12, {"cheerful": 1.0, "brief": 0.4, "vivid": 1.0}),
+        # 12 words for the senses among 24: 2 * 12 / (24 + 6)
+        ("golden lovely " * 12, {"cheerful": 1.0, "brief": 0.4, "vivid": 0.8}),
         ("", {"cheerful": 0.5, "brief": 0.0, "vivid": 0.0}),
     ],
 )

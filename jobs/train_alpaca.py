@@ -1,0 +1,27 @@
+"""The paper's language setting: Alpaca-7B on PKU-SafeRLHF, better against safer, one run for the whole front.
+
+    ray job submit --working-dir . -- python jobs/train_alpaca.py
+    python jobs/train_alpaca.py --model.base gpt2 --scaling.use_gpu false --scaling.workers 1 --data.max_rows 200
+
+Needs the hub (base model and preferences) and the GPUs that jobs/configs/alpaca.yaml asks for; every key can be
+overridden, and the job says in one line what is missing.
+"""
+
+import sys
+from pathlib import Path
+
+from cosdpo.cli import main
+from cosdpo.config import Config
+
+CONFIG = Path(__file__).parent / "configs" / "alpaca.yaml"
+
+
+def job(config: Config) -> None:
+    from cosdpo.run import print_front, run
+
+    print_front(config, run(config))
+
+
+if __name__ == "__main__":
+    arguments = sys.argv[1:]
+    main(job, __doc__, argv=arguments if "--config" in arguments else ["--config", str(CONFIG), *arguments])
