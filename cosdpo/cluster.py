@@ -24,7 +24,7 @@ def check_devices(config: Config) -> None:
         raise InputError(
             f"scaling.workers {config.scaling.workers} with scaling.use_gpu needs {config.scaling.workers} GPUs, this "
             f"machine has {torch.cuda.device_count()}: submit to a cluster with `ray job submit`, or run smaller with "
-            "--scaling.use_gpu false --scaling.workers 1 --model.base gpt2 --data.max_rows 200"
+            "--scaling.use_gpu false --scaling.workers 1 and a small --model.base"
         )
 
 
@@ -36,8 +36,6 @@ def connect(config: Config) -> None:
     """
     # Ray Train polls its workers at this interval; its default of 2 s costs short runs a quarter of their time.
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-    # Ray's C++ core reports on stderr what Ray's own libraries do; failures reach Python as exceptions regardless.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
     from ray.data import DataContext
 

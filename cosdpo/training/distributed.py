@@ -88,7 +88,8 @@ def fit(config: Config, job: Job) -> Outcome:
     try:
         returned = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
-        causes = list(getattr(error, "worker_failures", {}).values())
+        failures = getattr(error, "worker_failures", {}).values()
+        causes = [getattr(failure, "health_check_failure", failure) for failure in failures]
         if not causes or not all(isinstance(cause, ray.exceptions.RayActorError) for cause in causes):
             raise
         raise InputError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from cosdpo.training.tracking import read_metrics
+from cosdpo.training.tracking import last_metrics
 
 
 @contextmanager
@@ -18,8 +18,7 @@ def progress(folder: Path, steps: int) -> Iterator[None]:
     """Shows steps, rate and remaining time on stderr until the block ends; about a line a minute without a terminal."""
     stop = threading.Event()
     quick = sys.stderr.isatty()
-    lines = read_metrics(folder)
-    start = int(lines[-1]["step"]) if lines else 0
+    start = int((last_metrics(folder) or {"step": 0})["step"])
     bar = tqdm(
         total=steps, initial=start, desc="training", unit="step", mininterval=0.5 if quick else 15, dynamic_ncols=True
     )
@@ -29,11 +28,11 @@ def progress(folder: Path, steps: int) -> Iterator[None]:
             refresh()
 
     def refresh() -> None:
-        lines = read_metrics(folder)
-        if lines and lines[-1]["step"] != bar.n:
-            losses = {k.removeprefix("loss/"): f"{v:.3f}" for k, v in lines[-1].items() if k.startswith("loss/")}
+        line = last_metrics(folder)
+        if line and line["step"] != bar.n:
+            losses = {k.removeprefix("loss/"): f"{v:.3f}" for k, v in line.items() if k.startswith("loss/")}
             bar.set_postfix(losses, refresh=False)
-            bar.update(int(lines[-1]["step"]) - bar.n)
+            bar.update(int(line["step"]) - bar.n)
 
     follower = threading.Thread(target=follow, daemon=True)
     follower.start()

@@ -130,18 +130,17 @@ def _score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]
         }
     )
     workers = min(config.scaling.workers, len(contexts))
-    scored = (
-        ray.data.from_arrow(table)
-        .repartition(4 * workers)
-        .map_batches(
-            ReferenceActor,
-            fn_constructor_args=(config.model_dump(mode="json"),),
-            batch_format="pyarrow",
-            batch_size=None,
-            compute=ray.data.ActorPoolStrategy(size=workers),
-            num_cpus=config.scaling.cpus_per_worker,
-            num_gpus=1 if config.scaling.use_gpu else 0,
-        )
+    # Cut here, not by Ray Data's repartition: its tasks would wait for ever for a CPU when the actors hold them all.
+    size = -(-len(contexts) // (4 * workers))
+    blocks = [table.slice(start, size) for start in range(0, len(contexts), size)]
+    scored = ray.data.from_arrow(blocks).map_batches(
+        ReferenceActor,
+        fn_constructor_args=(config.model_dump(mode="json"),),
+        batch_format="pyarrow",
+        batch_size=None,
+        compute=ray.data.ActorPoolStrategy(size=workers),
+        num_cpus=config.scaling.cpus_per_worker,
+        num_gpus=1 if config.scaling.use_gpu else 0,
     )
     rows = {item["row"]: np.asarray(item["scores"], dtype=np.float64) for item in scored.iter_rows()}
     return [rows[i] for i in range(len(contexts))]

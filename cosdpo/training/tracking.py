@@ -14,6 +14,7 @@ from cosdpo.config import Config
 from cosdpo.errors import InputError
 
 METRICS = "metrics.jsonl"
+LONGEST_LINE = 65_536
 
 
 class RunLog:
@@ -53,6 +54,17 @@ def read_metrics(folder: Path) -> list[dict[str, float]]:
     path = folder / METRICS
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+def last_metrics(folder: Path) -> dict[str, float] | None:
+    """The newest whole line of metrics.jsonl, read from the end of the file."""
+    path = folder / METRICS
+    if not path.exists():
+        return None
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - LONGEST_LINE))
+        whole = file.read().split(b"\n")[:-1]
+    return json.loads(whole[-1]) if whole and whole[-1] else None
 
 
 Tracker = Callable[[dict[str, float], int], object]
