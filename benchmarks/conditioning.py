@@ -3,14 +3,15 @@
     python benchmarks/conditioning.py --config jobs/configs/stories.yaml --model.base FOLDER \
         --data.train train.jsonl --data.validation validation.jsonl --output runs/conditioning
 
-Every combination of hyper_prompt, gated_lora and both with scope sequence and response is trained with seeds 0 to 2 in
-this process (no Ray), on one shared set of reference scores. Prints a table; ends with one JSON line.
+Every combination of hyper_prompt, gated_lora and both with scope sequence and response is trained with seeds 0 to 2
+(--seeds N; --only gated_lora/sequence restricts the combinations) in this process (no Ray), on one shared set of
+reference scores. Prints a table; ends with one JSON line of hypervolumes.
 """
 
+import argparse
 import itertools
 import json
-import sys
-from statistics import mean, stdev
+from statistics import mean, pstdev, stdev
 
 import numpy as np
 import torch
@@ -26,8 +27,6 @@ from cosdpo.run import Prepared, located, prepare
 from cosdpo.simplex import das_dennis
 from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train
-
-SEEDS = (0, 1, 2)
 
 
 def joined(config: Config, prepared: Prepared) -> list[PreferenceData]:
@@ -68,23 +67,26 @@ def run(config: Config, data: list[PreferenceData]) -> dict[str, float]:
 
 
 def main() -> None:
-    """All combinations and seeds; `--only KIND/SCOPE` restricts them."""
-    arguments = sys.argv[1:]
-    only = arguments.pop(arguments.index("--only") + 1) if "--only" in arguments else ""
-    config = located(read_config([a for a in arguments if a != "--only"], __doc__))
+    """All combinations and seeds."""
+    own = argparse.ArgumentParser(add_help=False)
+    own.add_argument("--only", default="", help="one combination, such as gated_lora/sequence")
+    own.add_argument("--seeds", type=int, default=3)
+    chosen, rest = own.parse_known_args()
+    config = located(read_config(rest, __doc__))
     torch.set_num_threads(max(1, int(config.scaling.cpus_per_worker)))
     table = {}
     data = joined(config, prepare(config))
     for kind, scope in itertools.product(("hyper_prompt", "gated_lora", "both"), ("sequence", "response")):
-        if only and only != f"{kind}/{scope}":
+        if chosen.only not in ("", f"{kind}/{scope}"):
             continue
         rows = []
-        for seed in SEEDS:
+        for seed in range(chosen.seeds):
             settings = {"conditioning": kind, "scope": scope, "seed": seed}
             rows.append(run(config.model_copy(update=settings), data))
             figures = " ".join(f"{k} {v:.4g}" for k, v in rows[-1].items())
             print(f"{kind:12s} {scope:8s} seed {seed} {figures}", flush=True)
-        summary = {k: (mean(r[k] for r in rows), stdev(r[k] for r in rows)) for k in rows[0]}
+        deviation = stdev if len(rows) > 1 else pstdev
+        summary = {k: (mean(r[k] for r in rows), deviation([r[k] for r in rows])) for k in rows[0]}
         table[f"{kind}/{scope}"] = summary
         print(f"{kind:12s} {scope:8s} mean   " + " ".join(f"{k} {m:.4g}±{s:.2g}" for k, (m, s) in summary.items()))
     print(json.dumps({name: row["hypervolume"][0] for name, row in table.items()}))

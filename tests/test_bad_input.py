@@ -25,7 +25,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("base") / "gpt2", "gpt2-tied")
 
 
-class RayStarted(Exception):
+class RayStartedError(Exception):
     """The input was taken for good."""
 
 
@@ -46,7 +46,7 @@ def job(arguments, tmp_path, monkeypatch, capsys) -> Job:
     """The one line that the run ends with, given the wrong options; a None leaves an option out."""
 
     def connect(config: object) -> None:
-        raise RayStarted
+        raise RayStartedError
 
     def refused(**changes: str | None) -> str:
         monkeypatch.setattr(cluster, "connect", connect)
@@ -68,10 +68,10 @@ def job(arguments, tmp_path, monkeypatch, capsys) -> Job:
 
 def test_nothing_is_wrong_with_the_options_that_the_others_start_from(arguments, monkeypatch):
     def connect(config: object) -> None:
-        raise RayStarted
+        raise RayStartedError
 
     monkeypatch.setattr(cluster, "connect", connect)
-    with pytest.raises(RayStarted):
+    with pytest.raises(RayStartedError):
         main(lambda config: run(config) and None, argv=[w for k, v in arguments.items() for w in (f"--{k}", v)])
 
 

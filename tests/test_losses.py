@@ -35,7 +35,7 @@ def everything(*shape: int) -> Tensor:
 def trl_sigmoid_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float) -> Tensor:
     """The mean loss that TRL's DPOTrainer computes from given sequence log-probabilities, by its own code.
 
-    Its method reads the log-probabilities from a model's output and little else from the trainer; both are stood in for.
+    Its method reads them from a model's output and little else from the trainer; both are stood in for.
     """
     trl = pytest.importorskip("trl", reason="trl is not installed (extra `bench`)")
     logps = torch.cat([chosen, rejected])[:, None]  # one token per sequence carries the whole of it
@@ -108,7 +108,10 @@ def test_listwise_of_two_is_dpo():
 
 
 class TestThreeCandidatesByHand:
-    """Rewards (ln 4, ln 2, 0): softmax at beta 1 is (4, 2, 1) / 7, at beta 2 (16, 4, 1) / 21; sigmoid(ln a) = a / (1 + a)."""
+    """Rewards (ln 4, ln 2, 0).
+
+    Their softmax is (4, 2, 1) / 7 at beta 1 and (16, 4, 1) / 21 at beta 2; sigmoid(ln a) = a / (1 + a).
+    """
 
     rewards = tensor([LN(4), LN(2), 0.0])
 
@@ -184,7 +187,8 @@ def test_no_overflow_at_rewards_of_ten_thousand():
 
 def three_losses(rewards: Tensor, padding: int = 0) -> list[Tensor]:
     """Every loss of two contexts with three candidates and two objectives, the second of them without a label in the
-    second context; `padding` candidates are appended with the rewards given for them."""
+    second context; `padding` candidates are appended with the rewards given for them.
+    """
     n = 3 + padding
     beta = tensor([1, 2]).expand(2, 2)
     targets, preferred = torch.zeros(2, 2, n, dtype=torch.float64), torch.zeros(2, 2, n, n, dtype=torch.bool)

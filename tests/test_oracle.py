@@ -57,7 +57,8 @@ class TabularPolicy(nn.Module):
 @pytest.fixture(scope="module")
 def world() -> tuple[TabularPolicy, PreferenceData]:
     """A policy trained on 12 contexts: in a third y_1 is preferred by the first objective alone, in a third by the
-    second alone, in a third by both."""
+    second alone, in a third by both.
+    """
     prefers = [[1.0, 0.0], [0.0, 1.0]]
     patterns = [(0, 1), (1, 0), (0, 0)] * 4
     reference = np.random.default_rng(0).normal(scale=5.0, size=(12, 2))

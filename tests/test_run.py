@@ -159,7 +159,7 @@ class TestRunFolder:
 
     def test_the_checkpoint_is_standard_and_not_pickled(self, plain):
         config, _ = plain
-        files = [path for path in (config.output / "checkpoint").iterdir()]
+        files = list((config.output / "checkpoint").iterdir())
         assert {path.suffix for path in files} == {".safetensors", ".json"}
         adapter = json.loads((config.output / "checkpoint" / "adapter_config.json").read_text())
         assert (adapter["peft_type"], adapter["r"]) == ("LORA", 4)
@@ -177,7 +177,7 @@ class TestRunFolder:
 
 def test_more_workers_than_the_cluster_has(make):
     config = make("crowd", scaling__workers=8)
-    with pytest.raises(InputError, match="scaling.workers 8 needs 8 CPUs, the cluster has 2"):
+    with pytest.raises(InputError, match=r"scaling\.workers 8 needs 8 CPUs, the cluster has 2"):
         run(config)
     assert not config.output.exists()
 
@@ -274,6 +274,6 @@ def test_two_workers_end_like_one(plain, make, monkeypatch, tmp_path):
 @pytest.mark.slow
 def test_a_run_that_diverges_ends_in_one_line(make):
     config = make("diverged", training__learning_rate=1e30, training__warmup=0, training__clip=1e30)
-    with pytest.raises(InputError, match="not finite at step .*lower training.learning_rate") as error:
+    with pytest.raises(InputError, match=r"not finite at step .*lower training\.learning_rate") as error:
         run(config)
     assert "\n" not in str(error.value)

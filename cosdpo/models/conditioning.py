@@ -37,18 +37,67 @@ class HyperPrompt(nn.Module):
 
 
 class Gates(nn.Module):
-    """Gates g(c) = G c + b of every adapted matrix, shape [B, layers, rank]."""
+    """Gates of every adapted matrix as a function of the weights, shape [B, layers, rank].
 
-    def __init__(self, layers: int, rank: int, objectives: int, conditions: int) -> None:
+    The ranks are split into equal blocks. With `affine` gates there is a block per objective whose gates start at w_j.
+    With `quadratic` gates the blocks start at Bernstein polynomials of degree two, w_j^2 per objective and 4 w_i w_j
+    per pair: at a vertex one block acts alone, half-way between two objectives their pair's block is at its largest,
+    so that the middle of the front has ranks of its own. Either way the gates stay trainable, linear in their features.
+    """
+
+    first: Tensor
+    second: Tensor
+
+    def __init__(self, layers: int, rank: int, objectives: int, conditions: int, kind: str) -> None:
         super().__init__()
-        block = torch.arange(rank) * objectives // rank
-        start = F.one_hot(block, conditions).float().T
-        self.slope = nn.Parameter(start.repeat(layers, 1, 1))
+        self.objectives = objectives
+        self.quadratic = kind == "quadratic"
+        first, second = torch.triu_indices(objectives, objectives, 1)
+        self.register_buffer("first", first, persistent=False)
+        self.register_buffer("second", second, persistent=False)
+        pairs = len(first) if self.quadratic else 0
+        blocks = torch.eye(objectives + pairs)
+        for pair in range(pairs):  # on the simplex w_j^2 = w_j - sum over the other objectives of w_i w_j
+            blocks[objectives + pair, first[pair]] = blocks[objectives + pair, second[pair]] = -0.25
+        start = torch.zeros(conditions + pairs, objectives + pairs)
+        start[:objectives], start[conditions:] = blocks[:objectives], blocks[objectives:]
+        block_of_rank = torch.arange(rank) * (objectives + pairs) // rank
+        self.slope = nn.Parameter(start[:, block_of_rank].repeat(layers, 1, 1))
         self.offset = nn.Parameter(torch.zeros(layers, rank))
 
     def forward(self, conditions: Tensor) -> Tensor:
-        """Gates [B, layers, rank] for conditions [B, c]."""
-        return self.offset + torch.einsum("bc,lcr->blr", conditions, self.slope)
+        """Gates [B, layers, rank] for conditions [B, c], whose first m entries are the weights."""
+        features = conditions
+        if self.quadratic:
+            weights = conditions[:, : self.objectives]
+            features = torch.cat([conditions, 4 * weights[:, self.first] * weights[:, self.second]], -1)
+        return self.offset + torch.einsum("bc,lcr->blr", features, self.slope)
+
+
+class EndAdapter(nn.Module):
+    """Gated low-rank updates where a language model begins and ends: its token embeddings and final hidden states.
+
+    Embeddings of token t get B_in (g * A_in[t]); final hidden states h get B_out (g * A_out h). The frozen head itself
+    is left alone, so its log-probabilities keep their cheap gradient (models/log_probabilities.py).
+    """
+
+    def __init__(self, vocabulary: int, hidden_size: int, rank: int, scaling: float) -> None:
+        super().__init__()
+        self.scaling = scaling
+        self.lora_in_a = nn.Parameter(torch.randn(vocabulary, rank) / rank**0.5)
+        self.lora_in_b = nn.Parameter(torch.zeros(hidden_size, rank))
+        self.lora_out_a = nn.Parameter(torch.empty(rank, hidden_size))
+        self.lora_out_b = nn.Parameter(torch.zeros(hidden_size, rank))
+        nn.init.kaiming_uniform_(self.lora_out_a, a=5**0.5)
+
+    def embedding(self, ids: Tensor, gates: Tensor) -> Tensor:
+        """Update of the embeddings of `ids`, [..., H], under gates [..., rank]."""
+        return F.linear(F.embedding(ids, self.lora_in_a) * gates, self.lora_in_b) * self.scaling
+
+    def hidden(self, hidden: Tensor, gates: Tensor) -> Tensor:
+        """Update of final hidden states [..., H] under gates [..., rank]."""
+        inner = F.linear(hidden.to(self.lora_out_a.dtype), self.lora_out_a) * gates
+        return F.linear(inner, self.lora_out_b) * self.scaling
 
 
 @dataclass
@@ -64,6 +113,13 @@ class AdapterState:
     rows: Tensor | None = None
     """[T] row of each packed token; None where tokens are [B, length]."""
 
+    def gates_of(self, layer: int) -> Tensor | None:
+        """Gates of one layer, to multiply with [1, T, rank] of packed tokens or [B, length, rank]."""
+        if self.gates is None:
+            return None
+        gates = self.gates[:, layer]
+        return gates[:, None] if self.rows is None else gates.index_select(0, self.rows)[None]
+
 
 class ConditionedLora(LoraVariant):
     """peft's LoRA layer with a gate per row and rank, and with the shared on/off switch of `AdapterState`."""
@@ -78,10 +134,8 @@ class ConditionedLora(LoraVariant):
             return result
         a, b = module.lora_A[active_adapter].weight, module.lora_B[active_adapter].weight
         inner = F.linear(module.lora_dropout[active_adapter](x), a) * module.scaling[active_adapter]
-        if self.state.gates is not None:
-            gates = self.state.gates[:, self.layer]
-            rows = self.state.rows
-            gates = gates[:, None] if rows is None else gates.index_select(0, rows)[None]
+        gates = self.state.gates_of(self.layer)
+        if gates is not None:
             inner = inner * gates.to(inner.dtype)
         return result + F.linear(inner, b)
 
@@ -92,3 +146,25 @@ def attach(model: nn.Module, state: AdapterState, adapter: str = "default") -> i
     for index, layer in enumerate(layers):
         layer.lora_variant[adapter] = ConditionedLora(state, index)
     return len(layers)
+
+
+def attach_ends(embed: nn.Module, body: nn.Module, ends: EndAdapter, state: AdapterState, layer: int) -> None:
+    """Adds the updates of `ends` to what `embed` and `body` return, under gates `layer` and `layer + 1`."""
+
+    def on_embeddings(module: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+        gates = state.gates_of(layer)
+        if not state.enabled or gates is None:
+            return output
+        if state.rows is not None:
+            gates = gates[0]  # packed ids are [T]
+        return output + ends.embedding(inputs[0], gates).to(output.dtype)
+
+    def on_hidden(module: nn.Module, inputs: Any, output: Any) -> Any:
+        gates = state.gates_of(layer + 1)
+        if state.enabled and gates is not None:
+            hidden = output.last_hidden_state
+            output.last_hidden_state = hidden + ends.hidden(hidden, gates).to(hidden.dtype)
+        return output
+
+    embed.register_forward_hook(on_embeddings)
+    body.register_forward_hook(on_hidden)

@@ -86,11 +86,14 @@ class _Decoder:
         if self.tuned and self.scorer.card.scope == "response":
             heads = [p[:-1] for p in self.prompts]
             if any(heads):
-                self._forward(*self._left_padded(heads), tuned=False)
+                self._adapters(enabled=False)
+                self._forward(*self._left_padded(heads))
+            self._adapters(enabled=True)
             opening = self.scorer.embed(torch.tensor([p[-1:] for p in self.prompts], device=self.scorer.device))
             if self.soft is not None:
                 opening = torch.cat([opening, self.soft.to(opening.dtype)], 1)
             return self._forward(opening, self.mask.new_ones(opening.shape[:2]))
+        self._adapters(enabled=self.tuned)
         embeddings, mask = self._left_padded(list(self.prompts))
         if self.soft is None:
             return self._forward(embeddings, mask)
@@ -111,10 +114,11 @@ class _Decoder:
         mask = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in rows], device=self.scorer.device)
         return self.scorer.embed(ids), mask
 
-    def _forward(self, embeddings: Tensor, mask: Tensor, tuned: bool | None = None) -> Tensor:
+    def _adapters(self, enabled: bool) -> None:
         state = self.scorer.state
-        state.enabled = self.tuned if tuned is None else tuned
-        state.gates, state.rows = self.gates, None
+        state.enabled, state.gates, state.rows = enabled, self.gates, None
+
+    def _forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         self.mask = torch.cat([self.mask, mask], 1)
         length = embeddings.shape[1]
         positions = (self.mask.cumsum(1) - 1).clamp_min(0)[:, -length:]

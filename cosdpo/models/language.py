@@ -28,7 +28,7 @@ from cosdpo.data.batching import length_batches
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
 from cosdpo.models.base import load_base
-from cosdpo.models.conditioning import AdapterState, Gates, HyperPrompt, attach
+from cosdpo.models.conditioning import AdapterState, EndAdapter, Gates, HyperPrompt, attach, attach_ends
 from cosdpo.models.log_probabilities import token_log_probabilities
 from cosdpo.models.packing import Layout, PromptCache, lay_out
 
@@ -46,6 +46,8 @@ class Card(BaseModel):
     conditioning: Literal["hyper_prompt", "gated_lora", "both"]
     scope: Literal["sequence", "response"]
     temperature_conditioned: bool
+    gates: Literal["affine", "quadratic"]
+    adapt_ends: bool
     soft_tokens: int
     prompt_template: str
     response_template: str
@@ -61,6 +63,8 @@ class Card(BaseModel):
             conditioning=config.conditioning,
             scope=config.scope,
             temperature_conditioned=config.model.temperature_conditioned,
+            gates=config.model.gates,
+            adapt_ends=config.model.adapt_ends,
             soft_tokens=config.model.soft_tokens if config.conditioning != "gated_lora" else 0,
             prompt_template=config.data.prompt_template,
             response_template=config.data.response_template,
@@ -135,13 +139,12 @@ class FrozenScorer(nn.Module):
         for context in contexts:
             for y in context.candidates:
                 ids += y[:-1]
+        layout = layout.to(self.device, self.embed.weight.dtype)
+        self.state.enabled, self.state.gates, self.state.rows = tuned, gates, layout.context_of_token
         embeddings = self.embed(torch.tensor(ids, device=self.device))
         if soft is not None:
             index = torch.tensor(soft_at, device=self.device)
             embeddings = embeddings.index_copy(0, index, soft.flatten(0, 1).to(embeddings.dtype))
-
-        layout = layout.to(self.device, self.embed.weight.dtype)
-        self.state.enabled, self.state.gates, self.state.rows = tuned, gates, layout.context_of_token
         hidden = self._run(embeddings, layout)
 
         firsts = hidden.index_select(0, layout.last_prefix).index_select(0, layout.context_of_row)
@@ -192,7 +195,11 @@ class LanguageScorer(FrozenScorer):
         if card.conditioning != "gated_lora":
             self.prompt = HyperPrompt(card.soft_tokens, width, conditions, float(self.embed.weight.float().std()))
         if card.conditioning != "hyper_prompt":
-            self.gates = Gates(layers, rank, len(card.objectives), conditions)
+            self.gates = Gates(layers + 2, rank, len(card.objectives), conditions, card.gates)
+            if card.adapt_ends:
+                scaling = model.peft_config["default"].lora_alpha / rank
+                self.ends = EndAdapter(self.embed.weight.shape[0], width, rank, scaling)
+                attach_ends(self.embed, self.body, self.ends, self.state, layers)
 
     @classmethod
     def create(cls, config: Config, base: Any) -> LanguageScorer:
@@ -204,10 +211,13 @@ class LanguageScorer(FrozenScorer):
             lora_dropout=config.model.lora_dropout,
             target_modules=config.model.lora_targets or "all-linear",
         )
-        if config.conditioning != "hyper_prompt" and config.model.lora_rank < len(config.objectives):
+        m = len(config.objectives)
+        blocks = m if config.model.gates == "affine" else m * (m + 1) // 2
+        if config.conditioning != "hyper_prompt" and config.model.lora_rank < blocks:
             raise InputError(
-                f"model.lora_rank {config.model.lora_rank} is smaller than the number of objectives "
-                f"{len(config.objectives)}: gated LoRA needs at least one rank each"
+                f"model.lora_rank {config.model.lora_rank} is smaller than the {blocks} blocks that "
+                f"{config.model.gates} gates need for {m} objectives; raise it"
+                + ("" if config.model.gates == "affine" else ", or set model.gates affine")
             )
         try:
             model = get_peft_model(base, lora)
@@ -250,8 +260,8 @@ class LanguageScorer(FrozenScorer):
             return cache
         layout = lay_out(lengths, [[] for _ in contexts]).to(self.device, self.embed.weight.dtype)
         layout.record = cache
-        ids = torch.tensor([t for c in contexts for t in c.prompt[:-1]], device=self.device)
         self.state.enabled = False
+        ids = torch.tensor([t for c in contexts for t in c.prompt[:-1]], device=self.device)
         self._run(self.embed(ids), layout)
         return cache
 
@@ -264,7 +274,9 @@ class LanguageScorer(FrozenScorer):
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(str(folder), safe_serialization=True)
         (folder / "README.md").unlink(missing_ok=True)
-        conditioning = {n: p.detach().cpu().contiguous() for n, p in self.trainable().items() if "lora_" not in n}
+        conditioning = {
+            n: p.detach().cpu().contiguous() for n, p in self.trainable().items() if not n.startswith("model.")
+        }
         save_file(conditioning, folder / "conditioning.safetensors")
         (folder / "cosdpo.json").write_text(json.dumps(self.card.model_dump(), indent=2) + "\n")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -122,7 +123,7 @@ class TestBatchOrder:
     def test_neighbours_in_length_share_a_batch(self):
         # Fewer contexts than are sorted together: no two batches of an epoch overlap in length.
         ranges = sorted((min(self.lengths[b]), max(self.lengths[b])) for b in self.epoch(0, 0))
-        assert all(first[1] <= second[0] for first, second in zip(ranges, ranges[1:], strict=False))
+        assert all(first[1] <= second[0] for first, second in itertools.pairwise(ranges))
 
     def test_batches_come_in_random_order_of_length(self):
         means = [self.lengths[b].mean() for b in self.epoch(0, 0)]

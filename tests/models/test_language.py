@@ -238,7 +238,7 @@ class TestSaving:
 def test_wrong_settings_are_refused_in_one_line(make_scorer):
     with pytest.raises(InputError, match="lora_rank 1 is smaller"):
         make_scorer("gpt2-tied", "gated_lora", model__lora_rank=1)
-    with pytest.raises(InputError, match="lora_targets.*c_attn") as error:
+    with pytest.raises(InputError, match=r"lora_targets.*c_attn") as error:
         make_scorer("gpt2-tied", model__lora_targets=["q_proj"])
     assert "\n" not in str(error.value)
 
