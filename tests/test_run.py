@@ -126,9 +126,9 @@ class TestRunFolder:
         weights = [p["weights"] for p in front["points"]]
         assert weights == [[pytest.approx(i / 10), pytest.approx(1 - i / 10)] for i in range(11)]
         assert all(p["values"].keys() == front["metrics"].keys() for p in front["points"])
-        # Rank 4 on q, k, v, o, gate, up and down of 2 layers, in + out of 32 + 24 + 24 + 32 + 40 + 40 + 40 = 232 each;
-        # 4 gates of 2 slopes and an offset for each of these 14 matrices.
-        assert front["trained_parameters"] == 2 * 4 * 232 + 14 * 4 * 3
+        # Rank 4 on q, k, v, o, gate, up and down of 2 layers, in + out of 32 + 24 + 24 + 32 + 40 + 40 + 40 = 232 each,
+        # and on the ends, 48 + 16 and 16 + 16; gates of 2 slopes, one of the pair and an offset for each of these 16.
+        assert front["trained_parameters"] == 4 * (2 * 232 + 64 + 32) + 16 * 4 * 4
 
     def test_the_base_is_the_natural_reference_point(self, plain):
         metrics = plain[1].metrics

@@ -59,6 +59,18 @@ def shape(kind: str, vocabulary: int = len(VOCABULARY)) -> PreTrainedConfig:
     )
 
 
+FORMS: list[dict[str, object]] = [
+    {"conditioning": conditioning, "scope": scope, **form}
+    for scope in ("sequence", "response")
+    for conditioning, form in (
+        ("hyper_prompt", {}),
+        ("gated_lora", {"model__gates": "affine", "model__adapt_ends": False}),
+        ("gated_lora", {"model__gates": "quadratic", "model__adapt_ends": True}),
+        ("both", {"model__gates": "quadratic", "model__adapt_ends": True}),
+    )
+]
+"""Every way in which weights enter a model."""
+FORM_NAMES = ["-".join(str(value) for value in form.values() if isinstance(value, str)) for form in FORMS]
 KINDS = ("gpt2-tied", "gpt2-untied", "llama-tied", "llama-untied")
 """Both families; llama with grouped-query attention; heads tied to the embeddings and not."""
 

@@ -48,7 +48,7 @@ class Gates(nn.Module):
     first: Tensor
     second: Tensor
 
-    def __init__(self, layers: int, rank: int, objectives: int, conditions: int, kind: str) -> None:
+    def __init__(self, layers: int, rank: int, objectives: int, conditions: int, kind: str = "affine") -> None:
         super().__init__()
         self.objectives = objectives
         self.quadratic = kind == "quadratic"

@@ -25,7 +25,7 @@ class Context:
 
 
 def example(**settings: str) -> PreferenceData:
-    """Three contexts with 2, 3 and 2 candidates; the second objective is unlabelled in the first and tied in the last."""
+    """Three contexts of 2, 3 and 2 candidates; the second objective is unlabelled in the first, tied in the last."""
     scores = [
         [[1.0, 0.0], None],
         [[0.0, 2.0, 1.0], [5.0, 5.0, 4.0]],

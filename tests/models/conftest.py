@@ -40,11 +40,11 @@ def disturb(scorer: LanguageScorer, seed: int = 0) -> None:
 
 @pytest.fixture
 def make_scorer(model_folder) -> Callable[..., LanguageScorer]:
-    """A fresh scorer by kind, conditioning, scope and further settings."""
+    """A fresh scorer by kind and settings; by default the weights enter by hyper prompt and gates."""
 
-    def make(kind: str, conditioning: str = "both", scope: str = "sequence", **changes: object) -> LanguageScorer:
+    def make(kind: str, **form: object) -> LanguageScorer:
         torch.manual_seed(1)
-        config = settings(model_folder(kind), conditioning=conditioning, scope=scope, **changes)
+        config = settings(model_folder(kind), **{"conditioning": "both", **form})
         return LanguageScorer.create(config, load_base(config.model.base, torch.float32))
 
     return make
@@ -54,8 +54,8 @@ def make_scorer(model_folder) -> Callable[..., LanguageScorer]:
 def make_twins(make_scorer, model_folder) -> MakeTwins:
     """A scorer that has left its start, and its slow twin."""
 
-    def make(kind: str, conditioning: str = "both", scope: str = "sequence", **changes: object):
-        scorer = make_scorer(kind, conditioning, scope, **changes)
+    def make(kind: str, **form: object) -> tuple[LanguageScorer, SlowTwin]:
+        scorer = make_scorer(kind, **form)
         disturb(scorer)
         return scorer, SlowTwin(scorer, model_folder(kind))
 

@@ -1,7 +1,8 @@
 """The slow twin of the language scorer: plain transformers, one candidate at a time, adapters merged into the weights.
 
 For one context its policy is an ordinary causal model with the weights W + scaling * B diag(g(w)) A, whose input
-embeddings have the soft tokens in their place. It is differentiable in everything that is trained.
+embeddings have the soft tokens in their place, and whose embedding table and final hidden states have their own update
+of that form. It is differentiable in everything that is trained.
 """
 
 from __future__ import annotations
@@ -26,39 +27,51 @@ class SlowTwin:
         self.plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
         self.plain.requires_grad_(False)
 
-    def merged(self, conditions: Tensor) -> dict[str, Tensor]:
-        """The weights of the adapted matrices at `conditions`, [conditions]."""
-        gates = self.scorer.gates(conditions[None])[0] if self.scorer.gates is not None else None
-        modules = self.scorer.model.get_base_model().named_modules()
+    def gates(self, conditions: Tensor) -> Tensor:
+        """[layers, rank] of one context; of ones where the adapters are not gated."""
+        if self.scorer.gates is not None:
+            return self.scorer.gates(conditions[None])[0]
+        return torch.ones(100, self.scorer.model.peft_config["default"].r)
+
+    def merged(self, gates: Tensor) -> dict[str, Tensor]:
+        """The adapted matrices of the body."""
+        modules = self.scorer.model.get_base_model().base_model.named_modules()
         layers = [(name, module) for name, module in modules if isinstance(module, LoraLayer)]
         weights = {}
         for index, (name, layer) in enumerate(layers):
             a, b = layer.lora_A["default"].weight, layer.lora_B["default"].weight
-            gate = torch.ones(len(a)) if gates is None else gates[index]
-            delta = layer.scaling["default"] * b @ torch.diag(gate) @ a
+            delta = layer.scaling["default"] * b @ torch.diag(gates[index]) @ a
             transposed = isinstance(layer.get_base_layer(), Conv1D)  # GPT-2 stores [in, out]
-            weights[f"{name}.weight"] = self.plain.get_parameter(f"{name}.weight") + (delta.T if transposed else delta)
+            weight = self.plain.base_model.get_parameter(f"{name}.weight")
+            weights[f"{name}.weight"] = weight + (delta.T if transposed else delta)
         return weights
 
     def logits(self, prompt: list[int], response: list[int], weights: Tensor, temperatures: Tensor) -> Tensor:
         """Logits [R, V] that predict each response token."""
-        scorer, embed = self.scorer, self.plain.get_input_embeddings()
+        scorer, table = self.scorer, self.plain.get_input_embeddings().weight
         conditions = weights
         if scorer.card.temperature_conditioned:
             conditions = torch.cat([weights, temperatures / temperatures.sum()])
-        soft = scorer.prompt(conditions[None])[0] if scorer.prompt is not None else embed.weight[:0]
-        tail = embed(torch.tensor(response[:-1], dtype=torch.long))
+        gates = self.gates(conditions)
+        merged = self.merged(gates)
+        ends = scorer.ends if scorer.gates is not None and scorer.card.adapt_ends else None
+        if ends is not None:  # the last two rows of gates
+            table = table + ends.scaling * ends.lora_in_a @ torch.diag(gates[-2]) @ ends.lora_in_b.T
+
+        soft = scorer.prompt(conditions[None])[0] if scorer.prompt is not None else table[:0]
         past = None
         if scorer.card.scope == "sequence":
-            inputs = torch.cat([soft, embed(torch.tensor(prompt)), tail])
+            inputs = torch.cat([soft, table[prompt], table[response[:-1]]])
         else:
             if len(prompt) > 1:
                 with torch.no_grad():
                     past = self.plain(input_ids=torch.tensor([prompt[:-1]]), use_cache=True).past_key_values
-            inputs = torch.cat([embed(torch.tensor(prompt[-1:])), soft, tail])
+            inputs = torch.cat([table[prompt[-1:]], soft, table[response[:-1]]])
         arguments = {"inputs_embeds": inputs[None], "past_key_values": past, "use_cache": past is not None}
-        output = functional_call(self.plain, self.merged(conditions), kwargs=arguments)
-        return output.logits[0, -len(response) :]
+        hidden = functional_call(self.plain.base_model, merged, kwargs=arguments).last_hidden_state[0]
+        if ends is not None:
+            hidden = hidden + ends.scaling * hidden @ ends.lora_out_a.T @ torch.diag(gates[-1]) @ ends.lora_out_b.T
+        return self.plain.get_output_embeddings()(hidden[-len(response) :])
 
     def score(self, prompt: list[int], response: list[int], weights: Tensor, temperatures: Tensor) -> Tensor:
         """log pi(response | prompt, weights)."""

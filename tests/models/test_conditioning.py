@@ -8,29 +8,48 @@ import torch
 from cosdpo.models.conditioning import Gates, HyperPrompt
 
 
-@pytest.mark.parametrize(("rank", "objectives"), [(4, 2), (16, 3), (5, 3), (3, 3)])
-def test_gates_start_at_the_weight_of_their_block(rank, objectives):
-    gates = Gates(layers=2, rank=rank, objectives=objectives, conditions=objectives)
-    weights = torch.rand(3, objectives).softmax(-1)
+def even_blocks(block_of_rank: list[int], blocks: int) -> bool:
+    sizes = [block_of_rank.count(j) for j in range(blocks)]
+    return sorted(block_of_rank) == block_of_rank and min(sizes) > 0 and max(sizes) - min(sizes) <= 1
+
+
+@pytest.mark.parametrize(("rank", "objectives"), [(4, 2), (16, 3), (5, 3), (3, 3), (2, 1)])
+def test_affine_gates_start_at_the_weight_of_their_block(rank, objectives):
+    gates = Gates(layers=2, rank=rank, objectives=objectives, conditions=objectives, kind="affine")
+    weights = torch.rand(3, objectives, generator=torch.Generator().manual_seed(0)).softmax(-1)
     values = gates(weights)
     assert values.shape == (3, 2, rank)
-    for b in range(3):
-        # Every gate is the weight of one objective; blocks follow the objectives' order and none is empty.
-        block = [int((weights[b] - gate).abs().argmin()) for gate in values[b, 0]]
-        torch.testing.assert_close(values[b], weights[b][block].expand(2, rank))
-        assert sorted(block) == block
-        assert set(block) == set(range(objectives))
-        assert max(block.count(j) for j in range(objectives)) - min(block.count(j) for j in range(objectives)) <= 1
+    for w, layers in zip(weights, values, strict=True):
+        block = [int((w - gate).abs().argmin()) for gate in layers[0]]
+        torch.testing.assert_close(layers, w[block].expand(2, rank))
+        assert even_blocks(block, objectives)
 
 
-def test_gates_do_not_start_on_the_temperatures():
-    gates = Gates(layers=1, rank=4, objectives=2, conditions=4)
-    weights, ratios = torch.tensor([[0.3, 0.7]]), torch.tensor([[0.9, 0.1]])
-    torch.testing.assert_close(gates(torch.cat([weights, ratios], 1))[0, 0], torch.tensor([0.3, 0.3, 0.7, 0.7]))
+@pytest.mark.parametrize(("rank", "objectives"), [(3, 2), (24, 2), (6, 3), (13, 3), (2, 1)])
+def test_quadratic_gates_start_at_the_bernstein_polynomials(rank, objectives):
+    # w_j^2 per objective, then 4 w_i w_j per pair, which is 1 half-way between the two.
+    gates = Gates(layers=2, rank=rank, objectives=objectives, conditions=objectives, kind="quadratic")
+    for w in torch.rand(3, objectives, generator=torch.Generator().manual_seed(0)).softmax(-1):
+        pairs = [4 * w[i] * w[j] for i in range(objectives) for j in range(i + 1, objectives)]
+        polynomials = torch.stack([*(w * w), *pairs])
+        layers = gates(w[None])[0]
+        block = [int((polynomials - gate).abs().argmin()) for gate in layers[0]]
+        torch.testing.assert_close(layers, polynomials[block].expand(2, rank), rtol=1e-5, atol=1e-6)
+        assert even_blocks(block, len(polynomials))
 
 
 @pytest.mark.parametrize(
-    "conditioning", [HyperPrompt(tokens=3, hidden_size=5, conditions=2, scale=0.5), Gates(2, 4, 2, 2)]
+    ("kind", "expected"),
+    [("affine", [0.3, 0.3, 0.3, 0.7, 0.7, 0.7]), ("quadratic", [0.09] * 2 + [0.49] * 2 + [0.84] * 2)],
+)
+def test_gates_do_not_start_on_the_temperatures(kind, expected):
+    gates = Gates(layers=1, rank=6, objectives=2, conditions=4, kind=kind)
+    weights, ratios = torch.tensor([[0.3, 0.7]]), torch.tensor([[0.9, 0.1]])
+    torch.testing.assert_close(gates(torch.cat([weights, ratios], 1))[0, 0], torch.tensor(expected))
+
+
+@pytest.mark.parametrize(
+    "conditioning", [HyperPrompt(tokens=3, hidden_size=5, conditions=2, scale=0.5), Gates(2, 4, 2, 2, "affine")]
 )
 def test_conditioning_is_affine_in_the_weights_and_per_row(conditioning):
     with torch.no_grad():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 
@@ -16,11 +15,12 @@ from cosdpo.errors import InputError
 from cosdpo.models.base import load_base
 from cosdpo.models.language import FrozenScorer, LanguageScorer
 from tests.models.conftest import disturb
-from tests.tiny_models import KINDS, settings
+from tests.tiny_models import FORM_NAMES, FORMS, KINDS, settings
 
-CONDITIONINGS, SCOPES = ("hyper_prompt", "gated_lora", "both"), ("sequence", "response")
 every_kind = pytest.mark.parametrize("kind", KINDS)
-every_form = pytest.mark.parametrize(("conditioning", "scope"), list(itertools.product(CONDITIONINGS, SCOPES)))
+two_kinds = pytest.mark.parametrize("kind", ["gpt2-tied", "llama-untied"])
+every_form = pytest.mark.parametrize("form", FORMS, ids=FORM_NAMES)
+both_scopes = pytest.mark.parametrize("scope", ["sequence", "response"])
 
 
 def tokens(length: int, seed: int) -> list[int]:
@@ -46,8 +46,8 @@ def by_candidate(score) -> Tensor:
 
 @every_kind
 @every_form
-def test_scores_and_gradients_equal_the_slow_twin(make_twins, kind, conditioning, scope):
-    scorer, twin = make_twins(kind, conditioning, scope)
+def test_scores_and_gradients_equal_the_slow_twin(make_twins, kind, form):
+    scorer, twin = make_twins(kind, **form)
     scorer.train()  # the base has dropout in its config, which must not act
     fast = scorer(CONTEXTS, WEIGHTS, BETA)
     slow = by_candidate(lambda b, prompt, y: twin.score(prompt, y, WEIGHTS[b], BETA[b]))
@@ -80,10 +80,10 @@ def test_reference_equals_transformers(make_twins, model_folder, kind):
             assert row == pytest.approx(right[: len(row)], rel=1e-5, abs=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["gpt2-tied", "llama-untied"])
+@two_kinds
 @every_form
-def test_a_score_does_not_depend_on_its_batch(make_twins, kind, conditioning, scope):
-    scorer, _ = make_twins(kind, conditioning, scope)
+def test_a_score_does_not_depend_on_its_batch(make_twins, kind, form):
+    scorer, _ = make_twins(kind, **form)
     together = scorer(CONTEXTS, WEIGHTS, BETA)
     backwards = scorer(CONTEXTS[::-1], WEIGHTS.flip(0), BETA.flip(0)).flip(0)
     torch.testing.assert_close(backwards, together, rtol=1e-5, atol=1e-4)
@@ -94,20 +94,20 @@ def test_a_score_does_not_depend_on_its_batch(make_twins, kind, conditioning, sc
 
 
 @every_kind
-@pytest.mark.parametrize("scope", SCOPES)
+@both_scopes
 def test_the_longest_context_fits(make_twins, kind, scope):
     # 48 positions: 20 of the prompt, 3 soft tokens, 25 of the response.
-    scorer, twin = make_twins(kind, "both", scope)
+    scorer, twin = make_twins(kind, scope=scope)
     full = context(9, 20, 25, 2)
     fast = scorer([full], WEIGHTS[:1], BETA[:1])[0]
     slow = torch.stack([twin.score(full.prompt, y, WEIGHTS[0], BETA[0]) for y in full.candidates])
     torch.testing.assert_close(fast, slow, rtol=1e-5, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["gpt2-tied", "llama-untied"])
-@pytest.mark.parametrize("scope", SCOPES)
+@two_kinds
+@both_scopes
 def test_gradient_checkpointing_changes_nothing(make_twins, kind, scope):
-    scorer, _ = make_twins(kind, "both", scope)
+    scorer, _ = make_twins(kind, scope=scope)
     scorer.train()
     trained = list(scorer.trainable().values())
     plain_scores = scorer(CONTEXTS, WEIGHTS, BETA)
@@ -121,30 +121,35 @@ def test_gradient_checkpointing_changes_nothing(make_twins, kind, scope):
 
 @every_kind
 def test_a_fresh_gated_scorer_is_the_base(make_scorer, kind):
-    scorer = make_scorer(kind, "gated_lora")
+    scorer = make_scorer(kind, conditioning="gated_lora")
     torch.testing.assert_close(scorer(CONTEXTS, WEIGHTS, BETA), scorer.reference(CONTEXTS))
 
 
-def test_at_a_vertex_only_that_objectives_ranks_act_at_first(make_scorer):
-    # Rank 4 in two blocks: ranks 0 and 1 belong to the first objective, 2 and 3 to the second.
-    scorer = make_scorer("llama-tied", "gated_lora")
-    layers = {n: p for n, p in scorer.trainable().items() if "lora_B" in n}
-    for name, columns in (("first", slice(0, 2)), ("second", slice(2, 4))):
+@pytest.mark.parametrize(
+    ("gates", "rank", "blocks"),
+    [("affine", 4, {0: [0, 1], 1: [2, 3]}), ("quadratic", 6, {0: [0, 1], 1: [2, 3], None: [4, 5]})],
+)
+def test_at_a_vertex_only_that_objectives_ranks_act_at_first(make_scorer, gates, rank, blocks):
+    # Ranks fall into equal blocks: one per objective, and with quadratic gates one for the pair, which acts between.
+    scorer = make_scorer("llama-tied", conditioning="gated_lora", model__gates=gates, model__lora_rank=rank)
+    reference = scorer.reference(CONTEXTS)
+    updates = [p for n, p in scorer.trainable().items() if "lora_B" in n or n.endswith("_b")]
+    for owner, columns in blocks.items():
         with torch.no_grad():
-            for b in layers.values():
+            for b in updates:
                 b.zero_()
                 b[:, columns] = 0.2
-        reference = scorer.reference(CONTEXTS)
-        own, other = ([1.0, 0.0], [0.0, 1.0]) if name == "first" else ([0.0, 1.0], [1.0, 0.0])
-        acting = scorer(CONTEXTS, torch.tensor([own]).expand(4, 2), BETA)
-        silent = scorer(CONTEXTS, torch.tensor([other]).expand(4, 2), BETA)
-        torch.testing.assert_close(silent, reference)
-        assert (acting - reference).abs().max() > 0.1
+        for vertex in (0, 1):
+            weights = torch.eye(2)[[vertex]].expand(4, 2)
+            change = (scorer(CONTEXTS, weights, BETA) - reference).abs().max()
+            assert (change > 0.1) if vertex == owner else (change < 1e-4)
+        between = scorer(CONTEXTS, torch.full((4, 2), 0.5), BETA)
+        assert (between - reference).abs().max() > 0.1
 
 
-@pytest.mark.parametrize("conditioning", CONDITIONINGS)
-def test_a_temperature_conditioned_scorer_reads_the_ratios_of_temperatures_alone(make_twins, conditioning):
-    scorer, twin = make_twins("gpt2-tied", conditioning, model__temperature_conditioned=True)
+@every_form
+def test_a_temperature_conditioned_scorer_reads_the_ratios_of_temperatures_alone(make_twins, form):
+    scorer, twin = make_twins("gpt2-tied", **form, model__temperature_conditioned=True)
     scores = scorer(CONTEXTS, WEIGHTS, BETA)
     torch.testing.assert_close(scorer(CONTEXTS, WEIGHTS, 7 * BETA), scores)
     assert (scorer(CONTEXTS, WEIGHTS, BETA.flip(1))[1] - scores[1]).abs().max() > 0.05
@@ -154,12 +159,12 @@ def test_a_temperature_conditioned_scorer_reads_the_ratios_of_temperatures_alone
 
 
 def test_other_scorers_do_not_read_the_temperatures(make_twins):
-    scorer, _ = make_twins("gpt2-tied", "both")
+    scorer, _ = make_twins("gpt2-tied")
     assert torch.equal(scorer(CONTEXTS, WEIGHTS, BETA), scorer(CONTEXTS, WEIGHTS, 3 * BETA.flip(1)))
 
 
 def test_lora_dropout_acts_in_training_alone(make_scorer):
-    scorer = make_scorer("llama-tied", "gated_lora", model__lora_dropout=0.5)
+    scorer = make_scorer("llama-tied", conditioning="gated_lora", model__lora_dropout=0.5)
     disturb(scorer)
     scorer.train()
     assert (scorer(CONTEXTS, WEIGHTS, BETA) - scorer(CONTEXTS, WEIGHTS, BETA)).abs().max() > 0.01
@@ -167,9 +172,9 @@ def test_lora_dropout_acts_in_training_alone(make_scorer):
     assert torch.equal(scorer(CONTEXTS, WEIGHTS, BETA), scorer(CONTEXTS, WEIGHTS, BETA))
 
 
-@pytest.mark.parametrize("kind", ["gpt2-tied", "llama-untied"])
+@two_kinds
 def test_bfloat16_is_close_to_float32(make_twins, model_folder, kind):
-    exact, _ = make_twins(kind, "both")
+    exact, _ = make_twins(kind)
     config = settings(model_folder(kind), conditioning="both")
     half = LanguageScorer.create(config, load_base(config.model.base, torch.bfloat16))
     half.load_state_dict({n: p.detach() for n, p in exact.trainable().items()}, strict=False)
@@ -181,10 +186,10 @@ def test_bfloat16_is_close_to_float32(make_twins, model_folder, kind):
 
 
 class TestSaving:
-    @pytest.mark.parametrize("kind", ["gpt2-tied", "llama-untied"])
+    @two_kinds
     @every_form
-    def test_a_loaded_scorer_scores_the_same(self, make_twins, tmp_path, kind, conditioning, scope):
-        scorer, _ = make_twins(kind, conditioning, scope, model__temperature_conditioned=scope == "response")
+    def test_a_loaded_scorer_scores_the_same(self, make_twins, tmp_path, kind, form):
+        scorer, _ = make_twins(kind, **form, model__temperature_conditioned=form["scope"] == "response")
         scorer.save(tmp_path / "checkpoint")
         files = {path.name for path in (tmp_path / "checkpoint").iterdir()}
         assert files == {
@@ -227,7 +232,7 @@ class TestSaving:
 
     @pytest.mark.xfail(strict=True, reason="defect: the missing tensors stay at their random start")
     def test_a_checkpoint_without_a_tensor_is_refused(self, make_twins, tmp_path):
-        scorer, _ = make_twins("gpt2-tied", "both")
+        scorer, _ = make_twins("gpt2-tied")
         scorer.save(tmp_path)
         file = tmp_path / "conditioning.safetensors"
         save_file({n: t for n, t in load_file(file).items() if not n.startswith("gates")}, file)
@@ -236,15 +241,18 @@ class TestSaving:
 
 
 def test_wrong_settings_are_refused_in_one_line(make_scorer):
-    with pytest.raises(InputError, match="lora_rank 1 is smaller"):
-        make_scorer("gpt2-tied", "gated_lora", model__lora_rank=1)
+    for gates, rank, blocks in (("affine", 1, 2), ("quadratic", 2, 3)):
+        with pytest.raises(InputError, match=f"lora_rank {rank} is smaller than the {blocks} blocks") as error:
+            make_scorer("gpt2-tied", conditioning="gated_lora", model__lora_rank=rank, model__gates=gates)
+        assert "\n" not in str(error.value)
+    make_scorer("gpt2-tied", conditioning="hyper_prompt", model__lora_rank=1)
     with pytest.raises(InputError, match=r"lora_targets.*c_attn") as error:
         make_scorer("gpt2-tied", model__lora_targets=["q_proj"])
     assert "\n" not in str(error.value)
 
 
 def test_only_the_conditioning_and_the_adapters_are_trained(make_scorer):
-    scorer = make_scorer("gpt2-tied", "both", model__lora_targets=["c_attn"])
-    # c_attn is 16 x 48 in each of 2 layers: 4 * (16 + 48) each. Gates: (2 weights + 1 offset) * 4 ranks per matrix.
-    # Hyper prompt: 3 tokens * 16 * (2 weights + 1 offset).
-    assert scorer.trained_parameters() == 2 * 4 * 64 + 2 * 12 + 144
+    scorer = make_scorer("gpt2-tied", model__lora_targets=["c_attn"], model__gates="quadratic", model__adapt_ends=True)
+    # Rank 4. c_attn is 16 x 48 in each of 2 layers; the ends have 48 x 16 and 16 x 16; each of these 4 has gates of
+    # 2 slopes, one of the pair, and an offset. Hyper prompt: 3 tokens of 16 with 2 slopes and an offset.
+    assert scorer.trained_parameters() == 4 * (2 * 64 + 64 + 32) + 4 * 4 * 4 + 3 * 16 * 3
