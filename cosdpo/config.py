@@ -31,15 +31,15 @@ class ModelConfig(Section):
     """Base language model: a hub name or a local folder in transformers' format."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the frozen base's weights; auto is bfloat16 on GPUs and float32 on CPUs."""
-    lora_rank: Positive = 24
+    lora_rank: Positive = 16
     """Rank of the LoRA adapters (per adapted matrix, all objectives together)."""
-    lora_alpha: Rate = 24.0
+    lora_alpha: Rate = 16.0
     """LoRA scaling numerator; the update is multiplied by lora_alpha / lora_rank."""
     lora_dropout: Share = 0.0
     """Dropout on the input of the LoRA adapters."""
     lora_targets: list[str] = []
     """Names of the linear modules to adapt, such as [q_proj, v_proj]; empty adapts every linear module but the head."""
-    gates: Literal["affine", "quadratic"] = "quadratic"
+    gates: Literal["affine", "quadratic"] = "affine"
     """Form of gated LoRA: affine has a block of ranks per objective, quadratic also one per pair of objectives."""
     adapt_ends: bool = True
     """Gated LoRA also updates the token embeddings and the final hidden states."""

@@ -64,7 +64,7 @@ def make(folder) -> Callable[..., Config]:
             "data__validation": str(folder / "validation.jsonl"),
             "training__steps": STEPS,
             "training__batch_size": 8,
-            "training__learning_rate": 0.02,
+            "training__learning_rate": 0.005,
             "training__log_every": 1,
             "training__checkpoint_every": 25,
             "evaluation__max_new_tokens": 8,
