@@ -183,7 +183,7 @@ class Config(Section):
     """Training method; cos is one conditioned run for the whole front."""
     conditioning: Literal["hyper_prompt", "gated_lora", "both"] = "gated_lora"
     """How the weights enter the model: soft tokens (the paper's), per-row gates on the LoRA ranks, or both."""
-    scope: Literal["sequence", "response"] = "sequence"
+    scope: Literal["sequence", "response"] = "response"
     """Tokens the adapters act on: all of them, or only from the last prompt token on, so that the frozen base encodes
     each prompt once for all trade-offs."""
     temperature: Rate | list[Rate] = 0.1

@@ -7,8 +7,8 @@ import math
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -60,6 +60,8 @@ def make(folder) -> Callable[..., Config]:
     def configure(name: str, **changes: object) -> Config:
         defaults: dict[str, object] = {
             "output": folder / name,
+            "model__gates": "quadratic",
+            "model__adapt_ends": True,
             "data__train": str(folder / "train.jsonl"),
             "data__validation": str(folder / "validation.jsonl"),
             "training__steps": STEPS,
@@ -190,22 +192,34 @@ def worker_pids() -> list[int]:
     return found
 
 
+@contextmanager
+def killing_a_worker(config: Config, step: int) -> Iterator[list[int]]:
+    """SIGKILLs one worker as soon as `step` is logged; the list then holds the last step that was."""
+    killed: list[int] = []
+    stop = threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.005):
+            done = steps(config) if (config.output / "metrics.jsonl").exists() else []
+            if done and done[-1] >= step:
+                os.kill(worker_pids()[-1], signal.SIGKILL)
+                killed.append(done[-1])
+                return
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield killed
+    finally:
+        stop.set()
+        watcher.join()
+
+
 @pytest.mark.slow
 def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(plain, make):
     config = make("killed")
-    killed: list[int] = []
-
-    def kill() -> None:
-        while not killed:
-            time.sleep(0.005)
-            if (config.output / "metrics.jsonl").exists() and (done := steps(config)) and done[-1] >= 60:
-                for pid in worker_pids():
-                    os.kill(pid, signal.SIGKILL)
-                    killed.append(done[-1])
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    run(config)
+    with killing_a_worker(config, 60) as killed:
+        run(config)
     assert len(killed) == 1
     assert killed[0] < STEPS
     assert_ended_the_same(config, plain[0])
@@ -220,24 +234,13 @@ def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(plain, make):
 
 
 @pytest.mark.slow
-def test_a_run_that_gave_up_is_gone_on_with(plain, make):
-    config = make("gave_up", scaling__max_failures=0)
-    stop = threading.Event()
-
-    def kill() -> None:
-        while not stop.is_set():
-            time.sleep(0.005)
-            if (config.output / "metrics.jsonl").exists() and (done := steps(config)) and done[-1] >= 60:
-                for pid in worker_pids():
-                    os.kill(pid, signal.SIGKILL)
-                return
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    with pytest.raises(InputError, match="run again with --resume"):
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_run_that_gave_up_is_gone_on_with(plain, make, workers):
+    config = make(f"gave_up_{workers}", scaling__max_failures=0, scaling__workers=workers)
+    with killing_a_worker(config, 60) as killed, pytest.raises(InputError, match="run again with --resume") as error:
         run(config)
-    stop.set()
-    killer.join()
+    assert killed
+    assert "\n" not in str(error.value)
     with pytest.raises(InputError, match="exists"):
         run(config)
     resumed = config.model_copy(update={"resume": True})

@@ -90,7 +90,8 @@ def fit(config: Config, job: Job) -> Outcome:
     except ray.train.TrainingFailedError as error:
         failures = getattr(error, "worker_failures", {}).values()
         causes = [getattr(failure, "health_check_failure", failure) for failure in failures]
-        if not causes or not all(isinstance(cause, ray.exceptions.RayActorError) for cause in causes):
+        # One dead worker is enough: the others then fail because their connections to it broke.
+        if not any(isinstance(cause, ray.exceptions.RayActorError) for cause in causes):
             raise
         raise InputError(
             f"workers died more than scaling.max_failures = {scaling.max_failures} times; the checkpoints in "

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cosdpo.models import log_probabilities
 from cosdpo.models.log_probabilities import token_log_probabilities
@@ -72,3 +75,26 @@ def test_a_bfloat16_head_gives_float32_values_and_gradients_of_the_input_type():
     (expected,) = torch.autograd.grad(slow, hidden, arriving.double())
     assert gradient.dtype == hidden.dtype
     torch.testing.assert_close(gradient, expected.float(), rtol=0.05, atol=0.05)
+
+
+class LargestTensor(TorchDispatchMode):
+    """Number of elements of the largest tensor that any operation returned."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple | list) else [result]:
+            if isinstance(tensor, Tensor):
+                self.elements = max(self.elements, tensor.numel())
+        return result
+
+
+def test_logits_of_all_tokens_never_exist_at_once(monkeypatch):
+    monkeypatch.setattr(log_probabilities, "CHUNK_ELEMENTS", 20 * VOCABULARY)
+    hidden, weight, offset, ids, arriving = case(500, bias=True)
+    hidden.requires_grad_()
+    with LargestTensor() as largest:
+        token_log_probabilities(hidden, weight, offset, ids).backward(arriving)
+    # 500 x 50 logits; hidden states have 500 x 12.
+    assert largest.elements == 500 * WIDTH
