@@ -1,7 +1,7 @@
-"""The paper's language setting: Alpaca-7B on PKU-SafeRLHF, better against safer, one run for the whole front.
+r"""The paper's language setting: Alpaca-7B on PKU-SafeRLHF, better against safer, one run for the whole front.
 
     ray job submit --working-dir . -- python jobs/train_alpaca.py
-    python jobs/train_alpaca.py --scaling.use_gpu false --scaling.workers 1 --model.base TinyLlama/TinyLlama_v1.1 \\
+    python jobs/train_alpaca.py --scaling.use_gpu false --scaling.workers 1 --model.base TinyLlama/TinyLlama_v1.1 \
         --data.max_rows 200 --training.steps 20 --training.batch_size 8
 
 Needs the hub (base model and preferences) and the GPUs that jobs/configs/alpaca.yaml asks for; every key can be

@@ -60,8 +60,6 @@ def make(folder) -> Callable[..., Config]:
     def configure(name: str, **changes: object) -> Config:
         defaults: dict[str, object] = {
             "output": folder / name,
-            "model__gates": "quadratic",
-            "model__adapt_ends": True,
             "data__train": str(folder / "train.jsonl"),
             "data__validation": str(folder / "validation.jsonl"),
             "training__steps": STEPS,

@@ -92,8 +92,17 @@ def settings(base: Path | str, **changes: object) -> Config:
     """A configuration of a tiny run; `changes` by dotted key, with two underscores for the dot."""
     tree: dict[str, dict[str, object] | object] = {
         "objectives": ["kind", "short"],
+        "conditioning": "gated_lora",
+        "scope": "sequence",
         "temperature": 0.5,
-        "model": {"base": str(base), "lora_rank": 4, "lora_alpha": 8.0, "soft_tokens": 3},
+        "model": {
+            "base": str(base),
+            "gates": "quadratic",
+            "adapt_ends": True,
+            "lora_rank": 4,
+            "lora_alpha": 8.0,
+            "soft_tokens": 3,
+        },
     }
     for key, value in changes.items():
         section, _, leaf = key.rpartition("__")

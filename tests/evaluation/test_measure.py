@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
+import sys
 from collections.abc import Sequence
 from copy import copy
 from pathlib import Path
@@ -111,12 +112,13 @@ def zero(prompts, responses):
 
 
 def test_rewards_are_mean_scores_of_what_was_generated(tuned, data, config, monkeypatch, tmp_path):
-    (tmp_path / "own_scorers.py").write_text(SCORERS)
+    (tmp_path / "scorers_of_lengths.py").write_text(SCORERS)
     monkeypatch.syspath_prepend(tmp_path)
-    scorers = {"short": "own_scorers:zero", "kind": "own_scorers:length"}  # not in the objectives' order
+    monkeypatch.delitem(sys.modules, "scorers_of_lengths", raising=False)
+    scorers = {"short": "scorers_of_lengths:zero", "kind": "scorers_of_lengths:length"}  # not in the objectives' order
     evaluation = config.evaluation.model_copy(update={"scorers": scorers})
     result = measured(tuned, data, config.model_copy(update={"evaluation": evaluation}), [0, 4])
-    seen = importlib.import_module("own_scorers").SEEN
+    seen = importlib.import_module("scorers_of_lengths").SEEN
     assert [prompts for prompts, _ in seen] == [PROMPTS] * 3  # two weights and the base
     at_first, at_last, of_base = ([float(np.mean([len(t) for t in texts])), 0.0] for _, texts in seen)
     assert result.rewards[0].tolist() == at_first

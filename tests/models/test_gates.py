@@ -34,7 +34,7 @@ def test_temperatures_do_not_move_fresh_gates() -> None:
 
 
 def test_end_adapter_by_hand() -> None:
-    """One rank, scaling 2: embedding of token t gets 2 * a_t * g * b; hidden (1, 2) with a = (3, 4) gives 11 * g * 2 * b."""
+    """One rank, scaling 2: token t gets 2 * a_t * g * b; hidden (1, 2) with a = (3, 4) gets 2 * 11 * g * b."""
     ends = EndAdapter(vocabulary=2, hidden_size=2, rank=1, scaling=2.0)
     with torch.no_grad():
         ends.lora_in_a.copy_(torch.tensor([[5.0], [7.0]]))

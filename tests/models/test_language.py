@@ -9,10 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoModelForCausalLM
 
-from cosdpo.data.tokenization import TokenizedContext
+from cosdpo.config import DataConfig
+from cosdpo.data.sources import load
+from cosdpo.data.tokenization import TokenizedContext, tokenize
 from cosdpo.errors import InputError
-from cosdpo.models.base import load_base
+from cosdpo.models.base import load_base, load_tokenizer
 from cosdpo.models.language import FrozenScorer, LanguageScorer
 from tests.models.conftest import disturb
 from tests.tiny_models import FORM_NAMES, FORMS, KINDS, settings
@@ -78,6 +81,20 @@ def test_reference_equals_transformers(make_twins, model_folder, kind):
         assert [len(row) for row in scores] == [len(c.candidates) for c in CONTEXTS]
         for row, right in zip(scores, expected.tolist(), strict=True):
             assert row == pytest.approx(right[: len(row)], rel=1e-5, abs=1e-4)
+
+
+def test_reference_of_a_real_model_on_real_text_equals_transformers(shared):
+    folder = shared / "models" / "stories260K"
+    tokenizer, data = load_tokenizer(str(folder)), DataConfig(append_eos=False)
+    stories = load(str(shared / "data" / "stories-prefs" / "validation.jsonl"), ["positivity", "brevity"], data, None)
+    contexts = tokenize(stories.head(3), tokenizer, data, room=512).contexts
+    plain = AutoModelForCausalLM.from_pretrained(folder)
+    scores = FrozenScorer.of(load_base(str(folder), torch.float32)).reference(contexts)
+    for row, c in zip(scores, contexts, strict=True):
+        for score, y in zip(row, c.candidates, strict=True):
+            with torch.no_grad():
+                log_p = plain(input_ids=torch.tensor([c.prompt + y])).logits[0, len(c.prompt) - 1 : -1].log_softmax(-1)
+            torch.testing.assert_close(score, log_p[range(len(y)), y].sum(), rtol=1e-5, atol=1e-3)
 
 
 @two_kinds
