@@ -32,14 +32,10 @@ from cosdpo.training.loop import optimizer_for, train
 def joined(config: Config, prepared: Prepared) -> list[PreferenceData]:
     """Training and held-out data with reference scores."""
     frozen = FrozenScorer.of(load_base(config.model.base, torch.float32))
-    sides = []
-    for preferences, tokens in (
-        (prepared.train, prepared.train_tokens),
-        (prepared.validation, prepared.validation_tokens),
-    ):
-        scores = frozen.all_references(tokens.contexts, config.evaluation.batch_tokens)
-        arrays = [np.array(row) for row in scores]
-        sides.append(PreferenceData.of(preferences, tokens.rows, tokens.contexts, arrays, config.data))
+    sides = [prepared.train, prepared.validation]
+    for side in sides:
+        scores = frozen.all_references(side.contexts, config.evaluation.batch_tokens)
+        side.reference = [np.array(row) for row in scores]
     return sides
 
 

@@ -173,7 +173,7 @@ class Config(Section):
 
     output: Path = Path("runs/run")
     """Folder that the run writes; an existing one is refused unless resume is set."""
-    seed: int = 0
+    seed: NonNegative = 0
     """Seed of initialisation, data order, weight draws and sampling."""
     resume: bool = False
     """Go on from the newest checkpoint in output."""

@@ -12,7 +12,7 @@ import logging
 import shlex
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,15 +28,15 @@ from cosdpo.config_file import to_yaml
 from cosdpo.data.batching import BatchOrder, PreferenceData
 from cosdpo.data.preferences import Preferences
 from cosdpo.data.sources import load
-from cosdpo.data.tokenization import Tokenized, tokenize
+from cosdpo.data.tokenization import tokenize
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front, Measured, build
 from cosdpo.evaluation.measure import Measurement, measure
 from cosdpo.evaluation.plots import write_front_png
 from cosdpo.evaluation.report import Answer, Sample, write_report
 from cosdpo.evaluation.scorers import resolve
-from cosdpo.models.base import check_vocabulary, load_base, load_config, load_tokenizer
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.base import check_vocabulary, load_base, load_config, load_tokenizer, skeleton
+from cosdpo.models.language import LanguageScorer, check_adapters
 from cosdpo.simplex import das_dennis
 from cosdpo.training.devices import base_dtype
 from cosdpo.training.distributed import Job, Outcome, fit
@@ -56,11 +56,12 @@ class Prepared:
     """Everything a run needs, checked, before Ray starts."""
 
     fingerprint: str
-    train: Preferences
-    validation: Preferences
-    train_tokens: Tokenized
-    validation_tokens: Tokenized
-    notes: dict[str, int] = field(default_factory=dict)
+    """Identifies the base's weights in the reference cache."""
+    train: PreferenceData
+    validation: PreferenceData
+    prompts: list[str]
+    """Held-out prompts that text is generated for: those of the first held-out contexts."""
+    notes: dict[str, int]
     """Rows dropped and texts cut, by reason."""
 
 
@@ -78,15 +79,15 @@ def run(config: Config) -> Front:
         log.info("data: %d %s", count, reason)
     cluster.connect(config)
     run_folder.create(config)
-    data = join_reference(config, prepared)
-    outcome = train(config, prepared, data)
-    return finish(config, prepared, outcome)
+    add_reference(config, prepared)
+    return finish(config, prepared, train(config, prepared))
 
 
 def located(config: Config) -> Config:
     """`config` with absolute local paths, since workers have another working directory."""
     base = Path(config.model.base)
-    model = config.model.model_copy(update={"base": str(base.resolve())}) if base.is_dir() else config.model
+    local = config.model.base and base.is_dir()
+    model = config.model.model_copy(update={"base": str(base.resolve())}) if local else config.model
     return config.model_copy(update={"output": config.output.resolve(), "model": model})
 
 
@@ -94,6 +95,8 @@ def check(config: Config) -> None:
     """What can be refused without reading any data."""
     if not config.objectives:
         raise InputError("objectives is not set: name them in order, such as --objectives better safer")
+    if len(set(config.objectives)) < len(config.objectives):
+        raise InputError(f"objectives {config.objectives} names one twice; name each once")
     if len(config.temperatures) != len(config.objectives):
         raise InputError(
             f"temperature has {len(config.temperatures)} numbers for {len(config.objectives)} objectives; "
@@ -121,6 +124,7 @@ def prepare(config: Config) -> Prepared:
     model = load_config(config.model.base)
     tokenizer = load_tokenizer(config.model.base)
     check_vocabulary(config.model.base, tokenizer, model.vocab_size)
+    check_adapters(config, skeleton(model))
     context = int(model.max_position_embeddings)
     if config.data.max_length > context:
         raise InputError(f"data.max_length {config.data.max_length} exceeds the model's context of {context} tokens")
@@ -129,11 +133,19 @@ def prepare(config: Config) -> Prepared:
     train, validation = load_both(config, tokenizer)
     train_tokens = tokenize(train, tokenizer, config.data, room)
     validation_tokens = tokenize(validation, tokenizer, config.data, room)
-    BatchOrder(np.zeros(len(train_tokens.contexts), dtype=np.int64), config.training.batch_size, config.seed)
-    notes = _added(train.dropped, validation.dropped, train_tokens.notes, validation_tokens.notes)
-    commit = getattr(model, "_commit_hash", None)
+    data = [
+        PreferenceData.of(preferences, tokens.rows, tokens.contexts, None, config.data)
+        for preferences, tokens in ((train, train_tokens), (validation, validation_tokens))
+    ]
+    for side in data:
+        side.comparisons(config.objectives)
+    BatchOrder(data[0].lengths, config.training.batch_size, config.seed)
     return Prepared(
-        model_fingerprint(config.model.base, commit), train, validation, train_tokens, validation_tokens, notes
+        fingerprint=model_fingerprint(config.model.base, getattr(model, "_commit_hash", None)),
+        train=data[0],
+        validation=data[1],
+        prompts=[validation.context(row) for row in validation_tokens.rows[: config.evaluation.prompts]],
+        notes=_added(train.dropped, validation.dropped, train_tokens.notes, validation_tokens.notes),
     )
 
 
@@ -142,9 +154,9 @@ def load_both(config: Config, tokenizer: PreTrainedTokenizerBase) -> tuple[Prefe
     render: Any = None
     if tokenizer.chat_template:
         render = partial(tokenizer.apply_chat_template, tokenize=False, add_generation_prompt=True)
-    locations = [location for location in (config.data.train, config.data.validation) if location]
-    if not locations:
+    if not config.data.train:
         raise InputError("data.train is not set: give a hub dataset or a .jsonl, .json or .parquet file")
+    locations = [location for location in (config.data.train, config.data.validation) if location]
     sides = [load(location, config.objectives, config.data, render) for location in locations]
     if len(sides) == 2:
         return sides[0], sides[1]
@@ -159,17 +171,12 @@ def _added(*counts: Mapping[str, int]) -> dict[str, int]:
     return total
 
 
-def join_reference(config: Config, prepared: Prepared) -> tuple[PreferenceData, PreferenceData]:
-    """Training and held-out data with their reference scores, from one pass over both or from the cache."""
-    sides = ((prepared.train, prepared.train_tokens), (prepared.validation, prepared.validation_tokens))
-    scores = reference_scores(config, prepared.fingerprint, [tokens.contexts for _, tokens in sides])
-    joined = [
-        PreferenceData.of(preferences, tokens.rows, tokens.contexts, side, config.data)
-        for (preferences, tokens), side in zip(sides, scores, strict=True)
-    ]
-    for data in joined:
-        data.comparisons(config.objectives)
-    return joined[0], joined[1]
+def add_reference(config: Config, prepared: Prepared) -> None:
+    """Gives both sides their reference scores, from one pass over both or from the cache."""
+    sides = (prepared.train, prepared.validation)
+    scores = reference_scores(config, prepared.fingerprint, [side.contexts for side in sides])
+    for side, reference in zip(sides, scores, strict=True):
+        side.reference = reference
 
 
 def create_scorer(config: Config, device: torch.device) -> LanguageScorer:
@@ -181,32 +188,27 @@ def create_scorer(config: Config, device: torch.device) -> LanguageScorer:
     return scorer.to(device)
 
 
-def train(config: Config, prepared: Prepared, data: tuple[PreferenceData, PreferenceData]) -> Outcome:
+def train(config: Config, prepared: Prepared) -> Outcome:
     """The conditioned run on the connected cluster."""
-    chosen = range(min(config.evaluation.prompts, len(prepared.validation_tokens.contexts)))
-    tokens = prepared.validation_tokens
     job = Job(
         config=config.model_dump(mode="json"),
         create=create_scorer,
-        data=ray.put(data[0]),
-        finish=partial(
-            _measure_share,
-            data=ray.put(data[1]),
-            prompts=[prepared.validation.context(tokens.rows[i]) for i in chosen],
-            prompt_ids=[tokens.contexts[i].prompt for i in chosen],
-        ),
+        data=ray.put(prepared.train),
+        finish=partial(_measure_share, data=ray.put(prepared.validation), prompts=prepared.prompts),
     )
     with progress(config.output, config.training.steps):
         return fit(config, job)
 
 
 def _measure_share(
-    scorer: LanguageScorer, config: Config, world: World, data: Any, prompts: list[str], prompt_ids: list[list[int]]
+    scorer: LanguageScorer, config: Config, world: World, data: Any, prompts: list[str]
 ) -> tuple[Measurement, int, int]:
     """This worker's share of the grid, and the trained and frozen parameter counts."""
     grid = das_dennis(len(config.objectives), config.grid.partitions)
     mine = range(world.rank, len(grid), world.size)
-    measurement = measure(scorer, ray.get(data), config, grid, mine, prompts, prompt_ids, lead=world.rank == 0)
+    held_out: PreferenceData = ray.get(data)
+    ids = [context.prompt for context in held_out.contexts[: len(prompts)]]
+    measurement = measure(scorer, held_out, config, grid, mine, prompts, ids, lead=world.rank == 0)
     trained = scorer.trained_parameters()
     return measurement, trained, sum(p.numel() for p in scorer.parameters()) - trained
 
@@ -229,20 +231,16 @@ def finish(config: Config, prepared: Prepared, outcome: Outcome) -> Front:
     )
     front.save(config.output / "front.json")
     write_front_png(front, config.output / "front.png")
-    prompts = [
-        prepared.validation.context(prepared.validation_tokens.rows[i])
-        for i in dict.fromkeys(number for number, _, _ in measurement.answers)
-    ]
     samples = [
         Sample(
-            prompt=prompt,
+            prompt=prepared.prompts[i],
             answers=[
                 Answer(weights=weights, temperature=config.temperatures, text=text)
                 for number, weights, text in measurement.answers
                 if number == i
             ],
         )
-        for i, prompt in enumerate(prompts)
+        for i in dict.fromkeys(number for number, _, _ in measurement.answers)
     ]
     (config.output / SAMPLES).write_text(json.dumps([s.model_dump() for s in samples], indent=2), encoding="utf-8")
     write_report(
@@ -256,8 +254,8 @@ def finish(config: Config, prepared: Prepared, outcome: Outcome) -> Front:
             "base": config.model.base,
             "conditioning": config.conditioning,
             "scope": config.scope,
-            "training contexts": len(prepared.train_tokens.contexts),
-            "held-out contexts": len(prepared.validation_tokens.contexts),
+            "training contexts": len(prepared.train),
+            "held-out contexts": len(prepared.validation),
             "workers": config.scaling.workers,
             "base_parameters": frozen,
         },

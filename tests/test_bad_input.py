@@ -83,14 +83,12 @@ class TestFiles:
     def test_no_data_given(self, job):
         assert "data.train is not set" in job(data__train=None, data__validation=None)
 
-    @pytest.mark.xfail(strict=True, reason="defect: the held-out file is trained on")
     def test_held_out_data_alone_given(self, job):
         assert "data.train is not set" in job(data__train=None)
 
     def test_model_folder_missing(self, job):
         assert "model.base ./nowhere: no such folder" in job(model__base="./nowhere")
 
-    @pytest.mark.xfail(strict=True, reason="defect: an empty name is taken for the working directory")
     def test_model_not_given(self, job):
         assert "model.base is not set" in job(model__base=None)
 
@@ -150,7 +148,6 @@ class TestRows:
     def test_unknown_objective(self, job):
         assert "has no objective 'cheap'; it has kind, short" in job(objectives="kind,cheap")
 
-    @pytest.mark.xfail(strict=True, reason="defect: found only after Ray has started and the folder was made")
     @pytest.mark.parametrize("side", ["train", "validation"])
     def test_an_objective_without_a_comparison(self, job, tmp_path, side):
         made = rows(12, 0)
@@ -159,7 +156,6 @@ class TestRows:
         write_rows(tmp_path / f"{side}.jsonl", made)
         assert "objective short has no comparison" in job()
 
-    @pytest.mark.xfail(strict=True, reason="defect: found only after Ray has started and the folder was made")
     def test_negative_scores_as_proportional_targets(self, job):
         assert "data.targets is proportional" in job(data__comparisons="listwise", data__targets="proportional")
 
@@ -179,15 +175,12 @@ class TestModel:
     def test_longer_than_the_models_context(self, job):
         assert "data.max_length 49 exceeds the model's context of 48 tokens" in job(data__max_length="49")
 
-    @pytest.mark.xfail(strict=True, reason="defect: found only by the workers")
     def test_unknown_lora_target(self, job):
         assert "no such modules" in job(model__lora_targets="q_proj")
 
-    @pytest.mark.xfail(strict=True, reason="defect: found only by the workers")
     def test_fewer_ranks_than_objectives(self, job):
-        assert "model.lora_rank 1 is smaller than the number of objectives 2" in job(model__lora_rank="1")
+        assert "model.lora_rank 1 is smaller than the 2 blocks" in job(model__lora_rank="1")
 
-    @pytest.mark.xfail(strict=True, reason="defect: fails after the whole training")
     def test_folder_without_weights(self, job, base, tmp_path):
         for file in base.glob("*.json"):
             (tmp_path / file.name).write_bytes(file.read_bytes())
@@ -198,7 +191,6 @@ class TestSettings:
     def test_no_objectives(self, job):
         assert "objectives is not set" in job(objectives=None)
 
-    @pytest.mark.xfail(strict=True, reason="defect: not noticed")
     def test_the_same_objective_twice(self, job):
         assert "objectives" in job(objectives="kind,kind")
 
@@ -213,7 +205,6 @@ class TestSettings:
         line = job(scaling__use_gpu="true", scaling__workers="1024", training__batch_size="1024")
         assert "needs 1024 GPUs" in line
 
-    @pytest.mark.xfail(strict=True, reason="defect: a ValueError of numpy's in the workers")
     def test_negative_seed(self, job):
         assert "seed" in job(seed="-1")
 

@@ -49,7 +49,7 @@ def test_without_arguments_every_key_has_its_default():
     [
         (["--seed", "3"], "seed", 3),
         (["--seed=3"], "seed", 3),
-        (["--seed", "-3"], "seed", -3),
+        (["--training.clip", "1e-3"], "training.clip", 1e-3),
         (["--seed", "3", "--seed", "4"], "seed", 4),
         (["--output", "a/b"], "output", Path("a/b")),
         (["--training.learning_rate", "1e-5"], "training.learning_rate", 1e-5),

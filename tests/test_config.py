@@ -40,7 +40,7 @@ def test_every_default_passes_its_own_check():
     ("name", "accepts"),
     [
         ("output", "path"),
-        ("seed", "integer"),
+        ("seed", "integer >= 0"),
         ("resume", "true or false"),
         ("objectives", "list of text"),
         ("temperature", "number > 0 or list of number > 0"),

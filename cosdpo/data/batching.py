@@ -55,18 +55,20 @@ class PreferenceData:
         self,
         contexts: Sequence[Any],
         scores: Sequence[list[list[float] | None]],
-        reference: Sequence[Floats],
+        reference: Sequence[Floats] | None,
         data: DataConfig,
     ) -> None:
-        """Args:
-        contexts: N inputs of the scorer, with a `tokens` attribute by which they are bucketed.
-        scores: per context and objective the candidates' scores, or None.
-        reference: per context the candidates' reference scores, [n].
+        """Reads the comparisons out of the scores.
+
+        Args:
+            contexts: N inputs of the scorer, with a `tokens` attribute by which they are bucketed.
+            scores: per context and objective the candidates' scores, or None.
+            reference: per context the candidates' reference scores, [n]; None sets zeros until they are known.
         """
         self.contexts = list(contexts)
-        self.reference = list(reference)
         self.preferred = [pairwise_preferences(s) for s in scores]
         self.targets = [target_distribution(s, data.targets) for s in scores]
+        self.reference = list(reference or (np.zeros(t.shape[1]) for t in self.targets))
         self.pairwise = data.comparisons == "pairwise"
         self.lengths = np.array([c.tokens for c in self.contexts])
 
@@ -76,7 +78,7 @@ class PreferenceData:
         preferences: Preferences,
         rows: Sequence[int],
         contexts: Sequence[Any],
-        reference: Sequence[Floats],
+        reference: Sequence[Floats] | None,
         data: DataConfig,
     ) -> PreferenceData:
         """Joins tokenised contexts with the scores of the rows they came from."""

@@ -57,6 +57,8 @@ def tokenize(preferences: Preferences, tokenizer: PreTrainedTokenizerBase, data:
         InputError: a prompt that leaves no room for a response while data.prompt_too_long is `error`, or no context
             left.
     """
+    if room < 2:
+        raise InputError(f"room for {room} tokens cannot hold a prompt and a response; raise data.max_length")
     prompts = tokenize_prompts(tokenizer, preferences.table["context"].to_pylist())
     lists: list[list[str]] = preferences.table["candidates"].to_pylist()
     flat = tokenizer([y for ys in lists for y in ys], add_special_tokens=False, return_attention_mask=False)[

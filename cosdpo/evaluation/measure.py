@@ -78,7 +78,7 @@ def measure(
             result.rewards[index] = writer.reward(grid[index])
     if lead:
         flat = np.full(len(beta), 1 / len(beta))
-        result.base_profile = profile(lambda c, w, t: scorer.reference(c), data, flat, beta, tokens, scorer.device)
+        result.base_profile = profile(None, data, flat, beta, tokens, scorer.device)
         if config.evaluation.scorers:
             result.base_reward = writer.reward(None)
         for number in range(min(3, len(prompts))):

@@ -30,7 +30,7 @@ class Profile:
 
 @torch.no_grad()
 def profile(
-    scorer: Scorer,
+    scorer: Scorer | None,
     data: PreferenceData,
     weights: Sequence[float] | Floats,
     temperatures: Sequence[float] | Floats,
@@ -40,6 +40,7 @@ def profile(
     """Scores all of `data` at one weight.
 
     Args:
+        scorer: None is the reference itself, whose rewards are 0 by definition rather than by rounding.
         weights, temperatures: [m], the same for every context.
         batch_tokens: tokens per forward pass.
     """
@@ -51,7 +52,7 @@ def profile(
     for indices in data.in_order_of_length(batch_tokens):
         batch = data.batch(indices).to(device)
         rows = (len(indices), m)
-        scores = scorer(batch.contexts, w.expand(rows), beta.expand(rows))
+        scores = batch.reference if scorer is None else scorer(batch.contexts, w.expand(rows), beta.expand(rows))
         rewards = ((scores - batch.reference) * batch.mask).double()
         r, p = _ordered(rewards, batch)
         right += r

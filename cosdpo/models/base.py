@@ -50,6 +50,8 @@ def load_config(name: str) -> Any:
     for key in UNSUPPORTED_HEADS:
         if getattr(config, key, None) not in (None, 1, 1.0):
             raise InputError(f"model.base {name}: {key} is not supported; use a GPT-2 or Llama-family model")
+    if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
+        raise InputError(f"model.base {name}: not a complete model folder (it has no .safetensors file)")
     # The same function, computed by one fused kernel instead of six elementwise passes.
     if getattr(config, "activation_function", None) == "gelu_new":
         config.activation_function = "gelu_pytorch_tanh"
@@ -75,6 +77,12 @@ def load_base(name: str, dtype: torch.dtype) -> Any:
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
     return freeze(model)
+
+
+def skeleton(config: Any) -> Any:
+    """The base's modules without weights, to check settings against before anything is loaded."""
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config)
 
 
 def freeze(model: Any) -> Any:

@@ -26,12 +26,13 @@ def generate(
     seed: int = 0,
     end: int | None = None,
 ) -> list[list[int]]:
-    """New tokens of each prompt, without the end token.
+    """New tokens of each prompt, without the end token; a row also ends where the model's context does.
 
     Args:
         prompts: B token lists, none empty.
         weights: [B, m], or None to sample from the frozen base.
-        temperatures: [B, m] DPO temperatures; read only by a temperature-conditioned model.
+        temperatures: [B, m] DPO temperatures, by default the trained ones; only a temperature-conditioned model reads
+            them.
         sampling_temperature: 0 takes the likeliest token; otherwise logits are divided by it.
         seed: each row draws from its own generator, seeded by (seed, row's index), whatever else is in the batch.
         end: token id that ends a row; never the first one, since an empty text answers nothing.
@@ -49,6 +50,7 @@ def generate(
             finished[row] = finished[row] or token == end
             if not finished[row]:
                 outputs[row].append(token)
+                finished[row] = len(outputs[row]) >= decoder.room[row]
         if all(finished) or position + 1 == max_new_tokens:
             break
         logits = decoder.step(tokens)
@@ -75,9 +77,15 @@ class _Decoder:
         self.gates: Tensor | None = None
         self.tuned = weights is not None
         if weights is not None:
-            conditions = scorer.conditions(weights, weights if temperatures is None else temperatures)
+            if temperatures is None:
+                temperatures = weights.new_tensor(scorer.card.trained_temperature).expand(weights.shape)
+            conditions = scorer.conditions(weights, temperatures)
             self.soft = scorer.prompt(conditions) if scorer.prompt is not None else None
             self.gates = scorer.gates(conditions) if scorer.gates is not None else None
+        self.positions = int(scorer.body.config.max_position_embeddings)
+        k = self.soft.shape[1] if self.soft is not None else 0
+        # The token after the last position can still be predicted, if not be read.
+        self.room = [self.positions - len(prompt) - k + 1 for prompt in prompts]
         self.cache = DynamicCache(config=scorer.body.config)
         self.mask = torch.zeros(len(prompts), 0, dtype=torch.long, device=scorer.device)
 
@@ -121,7 +129,8 @@ class _Decoder:
     def _forward(self, embeddings: Tensor, mask: Tensor) -> Tensor:
         self.mask = torch.cat([self.mask, mask], 1)
         length = embeddings.shape[1]
-        positions = (self.mask.cumsum(1) - 1).clamp_min(0)[:, -length:]
+        # Padding and rows that are finished may stand anywhere: nothing reads them.
+        positions = (self.mask.cumsum(1) - 1).clamp(0, self.positions - 1)[:, -length:]
         with torch.autocast(embeddings.device.type, torch.bfloat16, enabled=embeddings.dtype == torch.bfloat16):
             output = self.scorer.body(
                 inputs_embeds=embeddings,

@@ -22,6 +22,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from pydantic import BaseModel, ConfigDict
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from cosdpo.config import Config
 from cosdpo.data.batching import length_batches
@@ -211,22 +212,8 @@ class LanguageScorer(FrozenScorer):
             lora_dropout=config.model.lora_dropout,
             target_modules=config.model.lora_targets or "all-linear",
         )
-        m = len(config.objectives)
-        blocks = m if config.model.gates == "affine" else m * (m + 1) // 2
-        if config.conditioning != "hyper_prompt" and config.model.lora_rank < blocks:
-            raise InputError(
-                f"model.lora_rank {config.model.lora_rank} is smaller than the {blocks} blocks that "
-                f"{config.model.gates} gates need for {m} objectives; raise it"
-                + ("" if config.model.gates == "affine" else ", or set model.gates affine")
-            )
-        try:
-            model = get_peft_model(base, lora)
-        except ValueError as error:
-            names = sorted({n.rsplit(".", 1)[-1] for n, m in base.named_modules() if hasattr(m, "weight") and "." in n})
-            raise InputError(
-                f"model.lora_targets {config.model.lora_targets}: no such modules; known: {names}"
-            ) from error
-        return cls(model, Card.of(config))
+        check_adapters(config, base)
+        return cls(get_peft_model(base, lora), Card.of(config))
 
     def trained_parameters(self) -> int:
         """Number of adapter, gate and hyper-prompt parameters."""
@@ -295,5 +282,26 @@ class LanguageScorer(FrozenScorer):
             raise InputError(f"{folder} is not a cosdpo checkpoint: cosdpo.json is missing or broken") from error
         model = PeftModel.from_pretrained(load_base(base or card.base, dtype), str(folder))
         scorer = cls(model, card)
-        scorer.load_state_dict(load_file(folder / "conditioning.safetensors"), strict=False)
+        missing = scorer.load_state_dict(load_file(folder / "conditioning.safetensors"), strict=False).missing_keys
+        absent = [name for name in missing if not name.startswith("model.")]
+        if absent:
+            raise InputError(f"{folder} is not a whole checkpoint: conditioning.safetensors lacks {', '.join(absent)}")
         return scorer.to(device).eval()
+
+
+def check_adapters(config: Config, base: Any) -> None:
+    """Raises InputError when the adapters of `config` do not fit `base`, which may be on the meta device."""
+    m = len(config.objectives)
+    blocks = m if config.model.gates == "affine" else m * (m + 1) // 2
+    if config.conditioning != "hyper_prompt" and config.model.lora_rank < blocks:
+        raise InputError(
+            f"model.lora_rank {config.model.lora_rank} is smaller than the {blocks} blocks that "
+            f"{config.model.gates} gates need for {m} objectives; raise it"
+            + ("" if config.model.gates == "affine" else ", or set model.gates affine")
+        )
+    linear = {
+        name.rsplit(".", 1)[-1] for name, module in base.named_modules() if isinstance(module, nn.Linear | Conv1D)
+    }
+    unknown = [name for name in config.model.lora_targets if name.rsplit(".", 1)[-1] not in linear]
+    if unknown:
+        raise InputError(f"model.lora_targets {unknown}: no such modules; the base has {sorted(linear)}")

@@ -35,10 +35,11 @@ class World:
     size: int = 1
 
     def total(self, values: Tensor) -> Tensor:
-        """Sum of `values` over all workers."""
+        """Sum of `values` over all workers, on the CPU."""
         if self.size > 1:
+            values = values.cuda() if dist.get_backend() == "nccl" else values
             dist.all_reduce(values)
-        return values
+        return values.cpu()
 
 
 class Objectives:

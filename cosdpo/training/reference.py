@@ -22,6 +22,7 @@ import torch
 
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
+from cosdpo.training.devices import base_dtype, worker_device
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,7 +83,6 @@ class ReferenceActor:
     def __init__(self, config: dict[str, Any]) -> None:
         from cosdpo.models.base import load_base
         from cosdpo.models.language import FrozenScorer
-        from cosdpo.training.devices import base_dtype, worker_device
 
         self.config = Config.model_validate(config)
         device = worker_device(self.config.scaling.use_gpu)
@@ -105,7 +105,8 @@ def reference_scores(
     running Ray.
     """
     cache = ReferenceCache()
-    keys = [cache_key(fingerprint, config.model.dtype, side) for side in sides]
+    dtype = str(base_dtype(config, torch.device("cuda" if config.scaling.use_gpu else "cpu")))
+    keys = [cache_key(fingerprint, dtype, side) for side in sides]
     known = [cache.load(key) for key in keys]
     missing = [i for i, scores in enumerate(known) if scores is None]
     if missing:

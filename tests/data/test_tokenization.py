@@ -118,7 +118,7 @@ class TestPromptTooLong:
         [
             "error",
             "drop",
-            pytest.param("truncate", marks=pytest.mark.xfail(strict=True, reason="defect: keeps empty responses")),
+            "truncate",
         ],
     )
     @pytest.mark.parametrize("room", [1, 0])

@@ -123,7 +123,7 @@ def test_temperature_conditioning_reads_the_rows_temperatures(make_twins):
 @pytest.mark.parametrize(
     "kind",
     [
-        pytest.param("gpt2-tied", marks=pytest.mark.xfail(strict=True, reason="defect: IndexError past the context")),
+        "gpt2-tied",
         "llama-tied",
     ],
 )

@@ -124,7 +124,6 @@ def test_both_sides_are_scored_in_one_pass_and_then_read(base, counted):
     assert counted == [3, 1]
 
 
-@pytest.mark.xfail(strict=True, reason="defect: the key holds model.dtype as typed, and `auto` means two types")
 def test_scores_of_another_type_are_not_taken_for_these(base, counted):
     reference_scores(settings(base), "model", [CONTEXTS])  # on a CPU: float32
     reference_scores(settings(base, model__dtype="float32"), "model", [CONTEXTS])
