@@ -31,7 +31,12 @@ def synthetic_base() -> Path:
     folder = cache_folder() / "synthetic-base-1"
     if (folder / "config.json").exists():
         return folder
-    model = train_base()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # matrices this small gain nothing from a second thread and lose much on a busy machine
+    try:
+        model = train_base()
+    finally:
+        torch.set_num_threads(threads)
     temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
     synthetic.build_tokenizer().save_pretrained(str(temporary))
     model.save_pretrained(str(temporary))
