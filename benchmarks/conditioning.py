@@ -23,16 +23,17 @@ from cosdpo.evaluation.indicators import controllability, hypervolume
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.base import load_base
 from cosdpo.models.language import FrozenScorer, LanguageScorer
-from cosdpo.run import Prepared, located, prepare
+from cosdpo.run import located
 from cosdpo.simplex import das_dennis
+from cosdpo.tasks.language import LanguageTask
 from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train
 
 
-def joined(config: Config, prepared: Prepared) -> list[PreferenceData]:
+def joined(config: Config, task: LanguageTask) -> list[PreferenceData]:
     """Training and held-out data with reference scores."""
     frozen = FrozenScorer.of(load_base(config.model.base, torch.float32))
-    sides = [prepared.train, prepared.validation]
+    sides = [task.train, task.held_out]
     for side in sides:
         scores = frozen.all_references(side.contexts, config.evaluation.batch_tokens)
         side.reference = [np.array(row) for row in scores]
@@ -45,7 +46,7 @@ def run(config: Config, data: list[PreferenceData]) -> dict[str, float]:
     scorer = LanguageScorer.create(config, load_base(config.model.base, torch.float32))
     clock = train(scorer, data[0], config, optimizer_for(scorer, config), Clock(), lambda line: None, lambda now: None)
     scorer.eval()
-    grid = das_dennis(len(config.objectives), config.grid.partitions)
+    grid = das_dennis(len(config.objectives), config.partitions)
     profiles = [profile(scorer, data[1], w, config.temperatures, config.evaluation.batch_tokens) for w in grid]
     accuracy = np.stack([p.accuracy for p in profiles])
     row = {
@@ -71,7 +72,7 @@ def main() -> None:
     config = located(read_config(rest, __doc__))
     torch.set_num_threads(max(1, int(config.scaling.cpus_per_worker)))
     table = {}
-    data = joined(config, prepare(config))
+    data = joined(config, LanguageTask.prepare(config))
     for kind, scope in itertools.product(("hyper_prompt", "gated_lora", "both"), ("sequence", "response")):
         if chosen.only not in ("", f"{kind}/{scope}"):
             continue

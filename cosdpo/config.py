@@ -7,10 +7,14 @@ editor's tooltip all show them. Values come from, in rising order of precedence,
 
 from __future__ import annotations
 
+from math import comb
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+LARGEST_GRID = 70
+"""Weights of an evaluation grid whose partitions are not given."""
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -28,7 +32,8 @@ class ModelConfig(Section):
     """The base model and what is trained on top of it."""
 
     base: str = ""
-    """Base language model: a hub name or a local folder in transformers' format."""
+    """Base model: a hub name or a local folder in transformers' format; for rankers the checkpoint folder of a base
+    ranker, or empty to train one first."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the frozen base's weights; auto is bfloat16 on GPUs and float32 on CPUs."""
     lora_rank: Positive = 16
@@ -51,25 +56,71 @@ class ModelConfig(Section):
     """Recompute activations in the backward pass: less memory, about a third more time."""
 
 
+class RankerConfig(Section):
+    """The ranker (task ranking only)."""
+
+    architecture: Literal["transformer", "mlp"] = "transformer"
+    """transformer lets the documents of a list attend to each other, mlp scores each on its own."""
+    conditioning: Literal["concatenation", "gates", "both"] = "both"
+    """How the weights enter: concatenated to each document's features (the paper's), gating hidden units, or both."""
+    parametrisation: Literal["augmentation", "scratch"] = "augmentation"
+    """augmentation adds a trained term, 0 at first, to the frozen base's scores; scratch trains all scores anew."""
+    width: Positive = 128
+    """Hidden units."""
+    layers: Positive = 2
+    """Number of layers."""
+    heads: Positive = 2
+    """Attention heads of the transformer."""
+    dropout: Share = 0.1
+    """Dropout on embedded inputs and on the output of every layer."""
+    log1p: bool = True
+    """Compress heavy-tailed features by sign(x) log(1 + |x|) before they are standardised."""
+    list_features: bool = True
+    """Give every feature a second time, standardised within its list."""
+    base_steps: Positive = 1000
+    """Optimiser steps of the base ranker, which is trained on the main label when model.base is empty."""
+    base_learning_rate: Rate = 1e-3
+    """Peak learning rate of the base ranker."""
+
+
 class DataConfig(Section):
     """Where preferences come from and how they become comparisons."""
 
     train: str = ""
     """Training preferences: a hub dataset name or a local .jsonl, .json or .parquet file; comma-separated
-    OBJECTIVE=FILE pairs for sources with one objective per file, such as helpful=a.json,harmless=b.json."""
+    OBJECTIVE=FILE pairs for sources with one objective per file, such as helpful=a.json,harmless=b.json. For rankers a
+    LETOR file, a folder with train.txt, vali.txt and test.txt, or one with such folders Fold1, Fold2 and so on."""
     validation: str = ""
     """Held-out preferences in the same form; empty holds out validation_share of the training contexts."""
+    test: str = ""
+    """Test file of a ranker; empty takes the test.txt of the folder data.train, or else the validation data."""
     validation_share: Share = 0.1
     """Share of training contexts held out when data.validation is empty."""
     format: Literal["auto", "scored", "pku", "hh"] = "auto"
     """Schema of the rows; auto recognises it from the column names."""
     comparisons: Literal["pairwise", "listwise"] = "pairwise"
-    """pairwise trains on every ordered pair of candidates (ties masked), listwise on a target distribution."""
-    targets: Literal["argmax", "proportional", "softmax"] = "argmax"
-    """Target distribution of listwise comparisons: all mass on the best candidate, scores normalised to sum 1, or
-    the softmax of the standardised scores."""
+    """pairwise trains on every ordered pair of candidates (ties masked), listwise on a target distribution (always the
+    case for rankers)."""
+    targets: Literal["argmax", "proportional", "gains", "softmax"] = "argmax"
+    """Target distribution of listwise comparisons: all mass on the best candidate, scores normalised to sum 1 (the
+    default of rankers), 2^score - 1 normalised to sum 1, or the softmax of the standardised scores."""
     max_rows: NonNegative = 0
-    """Use at most this many contexts of each file; 0 uses all."""
+    """Use at most this many contexts of each file, prompts or queries; 0 uses all."""
+    auxiliary: dict[str, int] = {
+        "quality": 132,
+        "quality2": 133,
+        "query_url_click": 134,
+        "url_click": 135,
+        "url_dwell": 136,
+    }
+    """Feature number, from 1, of each auxiliary objective of a ranker. These features are no inputs, whether or not
+    objectives names them all. The default is that of MSLR-WEB10K and WEB30K."""
+    folds: Positive = 1
+    """Cut the queries of a source without folds of its own into this many folds for cross-validation."""
+    fold: NonNegative = 0
+    """Run this fold alone, counted from 1; 0 runs all folds one after another."""
+    synthetic_queries: Positive = 600
+    """Queries of the synthetic data set that a ranker is trained on when data.train is empty."""
     max_length: NonNegative = 0
     """Longest prompt plus response in tokens; 0 is the model's own context. Longer responses are cut at the end."""
     prompt_too_long: Literal["error", "drop", "truncate"] = "error"
@@ -120,13 +171,16 @@ class TrainingConfig(Section):
 class GridConfig(Section):
     """The weights at which a front is evaluated."""
 
-    partitions: Positive = 10
-    """Das-Dennis partitions per objective: 10 gives 11 weights for two objectives, 66 for three."""
+    partitions: NonNegative = 0
+    """Das-Dennis partitions per objective: 10 gives 11 weights for two objectives, 66 for three. 0 takes 10 for up to
+    three objectives, and for more as many as give at most 70 weights."""
 
 
 class EvaluationConfig(Section):
     """What is measured along the front."""
 
+    split: Literal["test", "validation"] = "test"
+    """Held-out side that a ranker's front is measured on, where the data has both."""
     batch_tokens: Positive = 16384
     """Tokens scored at once during evaluation and for the reference cache."""
     scorers: dict[str, str] = {}
@@ -177,8 +231,10 @@ class Config(Section):
     """Seed of initialisation, data order, weight draws and sampling."""
     resume: bool = False
     """Go on from the newest checkpoint in output."""
+    task: Literal["language", "ranking"] = "language"
+    """What is trained: a language model or a ranker."""
     objectives: list[str] = []
-    """Names of the objectives, in the order in which weights are given."""
+    """Names of the objectives, in the order in which weights are given; empty takes all of data.auxiliary (rankers)."""
     method: Literal["cos"] = "cos"
     """Training method; cos is one conditioned run for the whole front."""
     conditioning: Literal["hyper_prompt", "gated_lora", "both"] = "gated_lora"
@@ -189,12 +245,21 @@ class Config(Section):
     temperature: Rate | list[Rate] = 0.1
     """Trained DPO temperature beta: one for all objectives, or a list with one each."""
     model: ModelConfig = ModelConfig()
+    ranker: RankerConfig = RankerConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     grid: GridConfig = GridConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     scaling: ScalingConfig = ScalingConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def partitions(self) -> int:
+        """Das-Dennis partitions of the evaluation grid."""
+        if self.grid.partitions:
+            return self.grid.partitions
+        m = len(self.objectives)
+        return max(p for p in range(1, 11) if p == 1 or comb(p + m - 1, m - 1) <= LARGEST_GRID)
 
     @property
     def temperatures(self) -> list[float]:

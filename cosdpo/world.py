@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
+from cosdpo.cache import cache_folder
 from cosdpo.config import Config
 from cosdpo.data import synthetic
 from cosdpo.training.pretraining import synthetic_base
-from cosdpo.training.reference import cache_folder
 
 CONTEXTS = 1200
 

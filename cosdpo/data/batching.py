@@ -31,8 +31,8 @@ enough for batches to differ between epochs."""
 class Batch:
     """B contexts with n candidates (padded) and m objectives."""
 
-    contexts: list[Any]
-    """What the scorer reads, one per context."""
+    contexts: Any
+    """What the scorer reads: a list with one item per context, or all of them packed."""
     reference: Tensor
     """[B, n] reference scores."""
     mask: Tensor
@@ -41,15 +41,19 @@ class Batch:
     """[B, m, n, n] bool, [b, j, i, k] true where objective j prefers candidate i to k."""
     targets: Tensor
     """[B, m, n] target distributions; zero where the context carries no preference for objective j."""
+    items: int
+    """Tokens or documents in the batch."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on `device`."""
-        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        moved: dict[str, Any] = {k: v.to(device) if hasattr(v, "to") else v for k, v in vars(self).items()}
         return Batch(**moved)
 
 
 class PreferenceData:
     """Contexts, their comparisons and their reference scores, ready to be batched."""
+
+    unit = "tokens"
 
     def __init__(
         self,
@@ -115,7 +119,8 @@ class PreferenceData:
             mask[row, :count] = True
             preferred[row, :, :count, :count] = torch.from_numpy(self.preferred[index])
             targets[row, :, :count] = torch.from_numpy(self.targets[index])
-        return Batch([self.contexts[i] for i in indices], reference, mask, preferred, targets)
+        contexts = [self.contexts[i] for i in indices]
+        return Batch(contexts, reference, mask, preferred, targets, items=sum(c.tokens for c in contexts))
 
     def in_order_of_length(self, batch_tokens: int) -> Iterator[list[int]]:
         """All indices in batches of at most `batch_tokens` tokens, shortest contexts first."""

@@ -30,7 +30,9 @@ def pairwise_preferences(scores: Scores) -> npt.NDArray[np.bool_]:
     return preferred
 
 
-def target_distribution(scores: Scores, kind: Literal["argmax", "proportional", "softmax"]) -> npt.NDArray[np.float64]:
+def target_distribution(
+    scores: Scores, kind: Literal["argmax", "proportional", "gains", "softmax"]
+) -> npt.NDArray[np.float64]:
     """Target distributions p^j over the candidates, shape [m, n].
 
     Rows sum to 1, or to 0 where objective j carries no preference (no labels, or all equal): that masks the context
@@ -38,11 +40,11 @@ def target_distribution(scores: Scores, kind: Literal["argmax", "proportional", 
 
     Args:
         kind: `argmax` puts all mass on the best candidate, evenly on several that tie; `proportional` divides the
-            scores by their sum (targets for graded labels); `softmax` is the softmax of the scores standardised within
-            the list (mean 0, deviation 1).
+            scores by their sum (targets for graded labels); `gains` does so with 2^score - 1, NDCG's gain; `softmax` is
+            the softmax of the scores standardised within the list (mean 0, deviation 1).
 
     Raises:
-        InputError: a negative score with `proportional`.
+        InputError: a negative score with `proportional` or `gains`.
     """
     targets = np.zeros((len(scores), _candidates(scores)))
     for j, values in enumerate(scores):
@@ -51,13 +53,14 @@ def target_distribution(scores: Scores, kind: Literal["argmax", "proportional", 
         s = np.asarray(values, dtype=np.float64)
         if kind == "argmax":
             mass = (s == s.max()).astype(np.float64)
-        elif kind == "proportional":
+        elif kind in ("proportional", "gains"):
             if s.min() < 0:
                 raise InputError(
-                    f"data.targets is proportional but a score is {s.min():g}; set data.targets to softmax or argmax, "
-                    "or give scores of 0 and above"
+                    f"data.targets is {kind} but a score is {s.min():g}; set data.targets to softmax or argmax, or "
+                    "give scores of 0 and above"
                 )
-            mass = s / s.max()
+            # Divided by the largest first, so that no large score overflows.
+            mass = s / s.max() if kind == "proportional" else np.exp2(s - s.max()) - np.exp2(-s.max())
         else:
             spread = (s - s.min()) / (s.max() - s.min())  # first to [0, 1], so that the deviation cannot underflow
             standardised = (spread - spread.mean()) / spread.std()

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from cosdpo.evaluation import drawing
-from cosdpo.evaluation.drawing import INK, MUTED, clipped, colour, dot, quiet
+from cosdpo.evaluation.drawing import INK, MUTED, Array, clipped, colour, dot, quiet
 from cosdpo.evaluation.front import Front
 from cosdpo.evaluation.narrative import short
 
@@ -30,30 +30,38 @@ def steering_figure(front: Front) -> Figure:
         for line, (row, name) in enumerate(zip(grid, names, strict=True)):
             metric, values = front.metrics[name], front.values(name)
             for j, axes in enumerate(row):
-                quiet(axes)
-                weights = front.weights[:, j]
-                axes.axhline(metric.base[j], color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-                steps = np.unique(weights.round(9))
-                median = [np.median(values[np.isclose(weights, step), j]) for step in steps]
-                axes.plot(steps, median, color=colour(j), linewidth=1.8, solid_capstyle="round")
-                for i, (x, y) in enumerate(zip(weights, values[:, j], strict=True)):
-                    dot(axes, i, x, y, colour(j), size=5 if m == 2 else 3.6, alpha=1 if m == 2 else 0.45)
-                axes.margins(x=0.04, y=0.14)
-                axes.set_title(clipped(front.objectives[j], 64 // m) if line == 0 else "", color=colour(j))
+                weight_panel(axes, front, j, values[:, j], metric.base[j], metric.controllability[j], line == 0)
                 axes.set_ylabel(name if j == 0 else "")
-                sign = "rank correlation" if m <= 3 else "\u03c1"
-                axes.set_title(
-                    f"{sign} {short(metric.controllability[j])}",
-                    loc="right",
-                    color=MUTED,
-                    fontsize=8,
-                    fontweight="normal",
-                )
                 if not metric.higher_is_better:
                     axes.invert_yaxis()
-        for j, axes in enumerate(grid[-1]):
+        for j, axes in enumerate(grid[-1] if m <= 3 else ()):
             axes.set_xlabel(f"weight of {clipped(front.objectives[j], 64 // m)}")
     return drawn
+
+
+def weight_panel(
+    axes: Axes, front: Front, j: int, values: Array, base: float, correlation: float, named: bool = True
+) -> None:
+    """Draw values [N] of the points against w_j, their median at each w_j, the base dashed, and the correlation.
+
+    `named` titles the panel with the objective. With more than 3 objectives panels are too narrow for more than the
+    name there, and the correlation stands under the panel.
+    """
+    weights, m = front.weights[:, j], len(front.objectives)
+    quiet(axes)
+    axes.axhline(base, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
+    steps = np.unique(weights.round(9))
+    median = [np.median(values[np.isclose(weights, step)]) for step in steps]
+    axes.plot(steps, median, color=colour(j), linewidth=1.8, solid_capstyle="round")
+    for i, (x, y) in enumerate(zip(weights, values, strict=True)):
+        dot(axes, i, x, y, colour(j), size=5 if m == 2 else 3.6, alpha=1 if m == 2 else 0.45)
+    axes.margins(x=0.04, y=0.14)
+    axes.set_title(clipped(front.objectives[j], (64 if m <= 3 else 100) // m) if named else "", color=colour(j))
+    if m <= 3:
+        note = f"rank correlation {short(correlation)}"
+        axes.set_title(note, loc="right", color=MUTED, fontsize=8, fontweight="normal")
+    else:
+        axes.set_xlabel(f"weight \u00b7 \u03c1 {short(correlation)}")
 
 
 def training_figure(rows: Sequence[Mapping[str, float]], objectives: Sequence[str]) -> Figure | None:

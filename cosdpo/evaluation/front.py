@@ -11,11 +11,20 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
@@ -26,16 +35,21 @@ Weight = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 NonNegative = Annotated[int, Field(ge=0)]
+Volume = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One metric as measured: values [N, m] over the points, base [m] of the untrained model, reference_point [m]."""
+    """One metric as measured: values [N, m] over the points, base [m] of the untrained model, reference_point [m].
+
+    With cross-validation, hypervolume_folds is the hypervolume of each fold's own front.
+    """
 
     values: npt.ArrayLike
     base: npt.ArrayLike
     reference_point: npt.ArrayLike
     higher_is_better: bool = True
+    hypervolume_folds: Sequence[float] | None = None
 
 
 class Metric(BaseModel):
@@ -47,7 +61,7 @@ class Metric(BaseModel):
     """False for losses, whose hypervolume and indicators are taken of the negated values."""
     reference_point: Numbers
     """[m] The worst values that count for the hypervolume, in the metric's own direction."""
-    hypervolume: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    hypervolume: Volume
     """Volume between the reference point and the non-dominated points."""
     base: Numbers
     """[m] Values of the base model."""
@@ -57,6 +71,35 @@ class Metric(BaseModel):
     """Diagonal of the box around the non-dominated points."""
     non_dominated: NonNegative
     """Number of different non-dominated points."""
+    hypervolume_folds: Annotated[list[Volume], Field(min_length=1)] | None = None
+    """Hypervolume of each fold's own front, of which the report shows mean and standard deviation; left out of the file
+    where there was no cross-validation."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _leave_out(write(self), "hypervolume_folds")
+
+
+class Main(BaseModel):
+    """The main objective along the front: what the trade-offs between the others cost it."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    name: str
+    """What it is called, such as relevance."""
+    metric: str
+    """How it was measured, such as ndcg@10."""
+    higher_is_better: bool = True
+    """False for losses."""
+    base: FiniteFloat
+    """Value of the base model."""
+    values: Numbers
+    """[N] value at every point, in the points' order."""
+
+    @property
+    def gains(self) -> Array:
+        """[N] values turned so that more is better: losses are negated."""
+        return np.array(self.values, dtype=np.float64) * (1 if self.higher_is_better else -1)
 
 
 class Point(BaseModel):
@@ -95,6 +138,8 @@ class Front(BaseModel):
     """Number of parameters that were trained."""
     metrics: Annotated[dict[str, Metric], Field(min_length=1)]
     """The metrics by name."""
+    main: Main | None = None
+    """The main objective, which is no part of the trade-off; left out of the file where there is none."""
     points: Annotated[list[Point], Field(min_length=1)]
     """The trade-offs, in the order of the weight grid."""
 
@@ -108,7 +153,13 @@ class Front(BaseModel):
                 raise ValueError(f"points[{i}].values has {sorted(point.values)} but metrics {sorted(self.metrics)}")
             if abs(sum(point.weights) - 1) > 1e-6:
                 raise ValueError(f"points[{i}].weights sum to {sum(point.weights):g} instead of 1")
+        if self.main is not None and len(self.main.values) != len(self.points):
+            raise ValueError(f"main.values has {len(self.main.values)} numbers for {len(self.points)} points")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return _leave_out(write(self), "main")
 
     def _vectors(self) -> Iterator[tuple[str, list[float]]]:
         """Every list that must have a number per objective, with its place in the file."""
@@ -180,6 +231,7 @@ def build(
     metrics: Mapping[str, Measured],
     temperatures: npt.ArrayLike | None = None,
     train_seconds_total: float | None = None,
+    main: Main | None = None,
 ) -> Front:
     """The front of measured values, with hypervolume, controllability, spread and non-dominated count of every metric.
 
@@ -188,6 +240,7 @@ def build(
         metrics: per name the measured values [N, m], base [m] and reference point [m], in the metric's own direction.
         temperatures: [N, m], [m] or one number at which the points were measured; the trained temperature by default.
         train_seconds_total: training time of all runs the method needs; train_seconds by default (one run).
+        main: the main objective at the same points, where there is one.
 
     Raises:
         InputError: shapes that do not fit, values that are not finite, or weights off the simplex.
@@ -201,7 +254,6 @@ def build(
         beta = np.broadcast_to(asked, grid.shape)
     except ValueError:
         raise InputError(f"temperatures have shape {asked.shape}; give {grid.shape}, ({m},) or one number") from None
-    summaries = {name: _summarise(name, measured, grid) for name, measured in metrics.items()}
     values = {name: np.asarray(measured.values, dtype=np.float64).tolist() for name, measured in metrics.items()}
     scalar = isinstance(trained_temperature, int | float)
     try:
@@ -215,7 +267,8 @@ def build(
                 "train_seconds": train_seconds,
                 "train_seconds_total": train_seconds if train_seconds_total is None else train_seconds_total,
                 "trained_parameters": trained_parameters,
-                "metrics": summaries,
+                "metrics": {name: _summarise(name, measured, grid) for name, measured in metrics.items()},
+                "main": main,
                 "points": [
                     {"weights": w, "temperature": t, "values": {name: rows[i] for name, rows in values.items()}}
                     for i, (w, t) in enumerate(zip(grid.tolist(), beta.tolist(), strict=True))
@@ -224,6 +277,11 @@ def build(
         )
     except ValidationError as error:
         raise InputError(f"the front is wrong at {_first(error)}; mend what was measured") from None
+
+
+def _leave_out(written: dict[str, Any], key: str) -> dict[str, Any]:
+    """The written model without `key` if that is absent; other keys may well be null, and stay."""
+    return {name: value for name, value in written.items() if name != key or value is not None}
 
 
 def _first(error: ValidationError) -> str:
@@ -255,4 +313,5 @@ def _summarise(name: str, measured: Measured, weights: Array) -> Metric:
         controllability=indicators.controllability(weights, gains).tolist(),
         spread=indicators.spread(gains),
         non_dominated=len(np.unique(gains[indicators.non_dominated(gains)], axis=0)),
+        hypervolume_folds=None if measured.hypervolume_folds is None else list(measured.hypervolume_folds),
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cosdpo.evaluation.front import Front
+from cosdpo.evaluation.front import Front, Main
 
 STEERED = 0.9
 """Controllability from which the weights are said to steer an objective."""
@@ -46,7 +46,7 @@ def headline(front: Front) -> str:
 
 
 def findings(front: Front) -> list[str]:
-    """A few sentences under the headline: cost, gain over the base model, and where the steering is weak."""
+    """A few sentences under the headline: cost, gain over the base model, where the steering is weak, and its price."""
     name = main_metric(front)
     metric, gains, count = front.metrics[name], front.gains(name), len(front.points)
     base = np.array(metric.base) if metric.higher_is_better else -np.array(metric.base)
@@ -61,7 +61,24 @@ def findings(front: Front) -> list[str]:
     weak = [n for n, rho in zip(front.objectives, metric.controllability, strict=True) if rho < STEERED]
     if weak and count > 1:
         sentences.append(f"The rank correlation of weight and {name} stays under {STEERED:g} for {listed(weak)}.")
+    if front.main is not None:
+        sentences.append(_price(front.main))
     return sentences
+
+
+def _price(main: Main) -> str:
+    """One sentence: what the trade-offs do to the main objective."""
+    low, high = number(min(main.values)), number(max(main.values))
+    opening = f"The price: {main.name} {main.metric} goes from {number(main.base)} (base) to {low}"
+    if low == high:
+        return f"{opening}{' at every trade-off' if len(main.values) > 1 else ''}."
+    return f"{opening} at its lowest and {high} at its highest trade-off."
+
+
+def over_folds(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation over the folds, 0.0123 ± 0.0045; of a single fold its value alone."""
+    mean = number(float(np.mean(values)))
+    return f"{mean} ± {short(float(np.std(values, ddof=1)))}" if len(values) > 1 else mean
 
 
 def number(value: float) -> str:

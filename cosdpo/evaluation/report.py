@@ -20,8 +20,10 @@ from cosdpo.evaluation import indicators
 from cosdpo.evaluation.curves import steering_figure, training_figure
 from cosdpo.evaluation.drawing import colour, inline_svg
 from cosdpo.evaluation.front import Front
-from cosdpo.evaluation.narrative import findings, headline, listed, main_metric, number, seconds, short
+from cosdpo.evaluation.narrative import findings, headline, listed, main_metric, number, over_folds, seconds, short
 from cosdpo.evaluation.plots import front_figure
+from cosdpo.evaluation.price import price_figure
+from cosdpo.evaluation.rankings import Ranking, columns
 
 PAPER = "https://arxiv.org/abs/2410.08316"
 
@@ -58,6 +60,7 @@ def write_report(
     command: str,
     notes: Mapping[str, str | int | float],
     dropped: Mapping[str, int] | None = None,
+    rankings: Sequence[Ranking] = (),
 ) -> Path:
     """Write report.html into `folder` and return its path.
 
@@ -69,9 +72,11 @@ def write_report(
         notes: further facts to list, such as the base model or the device. `base_parameters`, when given, is set
             against the trained parameters.
         dropped: reason -> data rows dropped; None where no data was read.
+        rankings: queries ranked at several trade-offs; may be empty.
 
     Raises:
-        InputError: an answer has not one weight and one temperature per objective.
+        InputError: an answer has not one weight and one temperature per objective, or a ranking not one weight, or
+            labels of something that is neither an objective nor the main objective.
     """
     for sample in samples:
         for answer in sample.answers:
@@ -79,6 +84,7 @@ def write_report(
                 raise InputError(
                     f"answers to {sample.prompt[:40]!r} need {len(front.objectives)} weights and temperatures each"
                 )
+    ranked = [columns(ranking, front) for ranking in rankings]
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -86,14 +92,24 @@ def write_report(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "short": short, "seconds": seconds, "listed": listed}
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the slider lists metrics in the front's order
+    environment.filters |= {
+        "number": number,
+        "short": short,
+        "seconds": seconds,
+        "listed": listed,
+        "over_folds": over_folds,
+    }
     training = training_figure(metrics, front.objectives)
+    price = price_figure(front, front.main) if front.main else None
     titles = [_title(front, index) for index in range(len(front.points))]
     page = environment.get_template("report.html.j2").render(
         front=front,
         headline=headline(front),
         findings=findings(front),
-        main=main_metric(front),
+        leading=main_metric(front),
+        main=front.main,
+        main_best=int(front.main.gains.argmax()) if front.main else None,
         colours=[colour(j) for j in range(len(front.objectives))],
         base_parameters=notes.get("base_parameters"),
         best={name: front.gains(name).argmax(axis=0).tolist() for name in front.metrics},
@@ -101,8 +117,10 @@ def write_report(
         trained_temperature=_temperature(front),
         front_plot=Markup(inline_svg(front_figure(front), titles, f"Front over {listed(front.objectives)}")),
         steering_plot=Markup(inline_svg(steering_figure(front), titles, "Each metric against its weight")),
+        price_plot=Markup(inline_svg(price, titles, "The main objective along the front")) if price else None,
         training_plot=Markup(inline_svg(training, (), "Course of the training")) if training else None,
         samples=samples,
+        rankings=ranked,
         data=_data(front, samples),
         config_yaml=config_yaml.strip(),
         command=command,
@@ -127,11 +145,13 @@ def _title(front: Front, index: int) -> str:
     lines = [", ".join(f"{name} {short(w)}" for name, w in zip(front.objectives, point.weights, strict=True))]
     for metric, values in point.values.items():
         lines.append(f"{metric}: " + ", ".join(number(value) for value in values))
+    if front.main is not None:
+        lines.append(f"{front.main.name} {front.main.metric}: {number(front.main.values[index])}")
     return "\n".join(lines)
 
 
 def _data(front: Front, samples: Sequence[Sample]) -> dict[str, object]:
-    """What the page's script needs: points, the range of every metric, and the answers."""
+    """What the page's script needs: points, the range of every metric and of the main objective, and the answers."""
     ranges = {}
     for name, metric in front.metrics.items():
         known = np.vstack([front.gains(name), np.array(metric.base) * (1 if metric.higher_is_better else -1)])
@@ -141,10 +161,18 @@ def _data(front: Front, samples: Sequence[Sample]) -> dict[str, object]:
             "worst": (sign * known.min(axis=0)).tolist(),
             "best": (sign * known.max(axis=0)).tolist(),
         }
+    main = front.main
+    if main is not None:
+        ends = min(main.base, *main.values), max(main.base, *main.values)
+        worst, best = ends if main.higher_is_better else ends[::-1]
     return {
         "objectives": front.objectives,
         "colours": [colour(j) for j in range(len(front.objectives))],
         "metrics": ranges,
-        "points": [{"weights": point.weights, "values": point.values} for point in front.points],
+        "main": main and {"name": main.name, "metric": main.metric, "base": main.base, "worst": worst, "best": best},
+        "points": [
+            {"weights": point.weights, "values": point.values, "main": main and main.values[i]}
+            for i, point in enumerate(front.points)
+        ],
         "samples": [sample.model_dump() for sample in samples],
     }

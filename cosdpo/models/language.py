@@ -215,6 +215,10 @@ class LanguageScorer(FrozenScorer):
         check_adapters(config, base)
         return cls(get_peft_model(base, lora), Card.of(config))
 
+    def decays(self, name: str) -> bool:
+        """Whether AdamW's weight decay acts on a parameter: on the adapters' matrices alone."""
+        return "lora_" in name
+
     def trained_parameters(self) -> int:
         """Number of adapter, gate and hyper-prompt parameters."""
         return sum(p.numel() for p in self.parameters() if p.requires_grad)

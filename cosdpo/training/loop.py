@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -96,14 +97,14 @@ class Sampler:
         return Draw(self.order(step), torch.tensor(weights).float(), torch.tensor(beta).float())
 
 
-def optimizer_for(scorer: nn.Module, config: Config) -> torch.optim.AdamW:
-    """AdamW with the hyper prompt's own learning rate, and weight decay on the adapters' matrices alone."""
+def optimizer_for(scorer: Any, config: Config) -> torch.optim.AdamW:
+    """AdamW with the hyper prompt's own learning rate, and weight decay on what `scorer` says it decays."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     training = config.training
     for name, parameter in scorer.named_parameters():
         if parameter.requires_grad:
             rate = training.prompt_learning_rate if name.startswith("prompt.") else training.learning_rate
-            decay = training.weight_decay if "lora_" in name else 0.0
+            decay = training.weight_decay if scorer.decays(name) else 0.0
             groups.setdefault((rate, decay), []).append(parameter)
     return torch.optim.AdamW(
         [{"params": p, "lr": lr, "peak": lr, "weight_decay": decay} for (lr, decay), p in groups.items()]
@@ -145,7 +146,7 @@ def train(
     share = settings.batch_size // world.size
     micro = settings.micro_batch or share
     parameters = [p for p in scorer.parameters() if p.requires_grad]
-    window = Window(config.objectives, settings.batch_size)
+    window = Window(config.objectives, settings.batch_size, data.unit)
     began, clock = time.perf_counter(), start
     scorer.train()
     for step in range(start.step, settings.steps):
@@ -165,7 +166,7 @@ def train(
                 labelled = batch.targets.any(-1)
                 loss = conditioned_loss(weights, losses, labelled, settings.penalty).sum() / settings.batch_size
                 (loss * world.size).backward()
-            window.add(losses, loss, sum(c.tokens for c in batch.contexts))
+            window.add(losses, loss, batch.items)
         norm = float(nn.utils.clip_grad_norm_(parameters, settings.clip))
         if not math.isfinite(norm):
             raise InputError(
@@ -197,9 +198,10 @@ def _synchronised(module: nn.Module, last: bool) -> Iterator[None]:
 class Window:
     """Means over the steps since the last log line."""
 
-    def __init__(self, objectives: list[str], batch_size: int) -> None:
+    def __init__(self, objectives: list[str], batch_size: int, unit: str) -> None:
         self.objectives = objectives
         self.batch_size = batch_size
+        self.unit = unit
         self._reset()
 
     def _reset(self) -> None:
@@ -207,9 +209,9 @@ class Window:
         self.steps = 0
         self.since = time.perf_counter()
 
-    def add(self, losses: Tensor, loss: Tensor, tokens: int) -> None:
-        """One micro-batch: losses [B, m] of its contexts, its share of the step's loss, its tokens."""
-        row = torch.cat([losses.detach().sum(0), loss.detach()[None], loss.new_tensor([tokens])])
+    def add(self, losses: Tensor, loss: Tensor, items: int) -> None:
+        """One micro-batch: losses [B, m] of its contexts, its share of the step's loss, its tokens or documents."""
+        row = torch.cat([losses.detach().sum(0), loss.detach()[None], loss.new_tensor([items])])
         self.sums += row.cpu().double()
 
     def line(self, world: World, clock: Clock) -> dict[str, float]:
@@ -224,7 +226,7 @@ class Window:
             "loss": sums[-2] / self.steps,
             **means,
             "contexts_per_second": contexts / seconds,
-            "tokens_per_second": sums[-1] / seconds,
+            f"{self.unit}_per_second": sums[-1] / seconds,
         }
         self._reset()
         return line

@@ -15,9 +15,9 @@ import torch
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from cosdpo.cache import cache_folder
 from cosdpo.data import synthetic
 from cosdpo.training.loop import schedule
-from cosdpo.training.reference import cache_folder
 
 DOCUMENTS = 24_000
 BATCH_SIZE = 32

@@ -14,14 +14,12 @@ from cosdpo.training.tracking import last_metrics
 
 
 @contextmanager
-def progress(folder: Path, steps: int) -> Iterator[None]:
+def progress(folder: Path, steps: int, what: str = "training") -> Iterator[None]:
     """Shows steps, rate and remaining time on stderr until the block ends; about a line a minute without a terminal."""
     stop = threading.Event()
     quick = sys.stderr.isatty()
     start = int((last_metrics(folder) or {"step": 0})["step"])
-    bar = tqdm(
-        total=steps, initial=start, desc="training", unit="step", mininterval=0.5 if quick else 15, dynamic_ncols=True
-    )
+    bar = tqdm(total=steps, initial=start, desc=what, unit="step", mininterval=0.5 if quick else 15, dynamic_ncols=True)
 
     def follow() -> None:
         while not stop.wait(0.5):

@@ -8,7 +8,6 @@ written under a temporary name and renamed: a half-written one is never read.
 from __future__ import annotations
 
 import hashlib
-import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,16 +19,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from cosdpo.cache import cache_folder
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.training.devices import base_dtype, worker_device
 
 Floats = npt.NDArray[np.float64]
-
-
-def cache_folder() -> Path:
-    """$COSDPO_CACHE, or ~/.cache/cosdpo."""
-    return Path(os.environ.get("COSDPO_CACHE", Path.home() / ".cache" / "cosdpo"))
 
 
 def model_fingerprint(name: str, commit: str | None) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cosdpo.errors import InputError
-from cosdpo.evaluation.front import Front, Measured, build
+from cosdpo.evaluation.front import Front, Main, Measured, build
 
 WEIGHTS = [[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]]
 ACCURACY = Measured(values=[[0.6, 0.9], [0.7, 0.8], [0.8, 0.55]], base=[0.5, 0.5], reference_point=[0.5, 0.5])
@@ -101,6 +101,39 @@ def test_other_indicators_in_a_metric_are_kept(tmp_path: Path) -> None:
     assert Front.load(tmp_path / "front.json").model_dump()["metrics"]["loss"]["kl"] == 0.7
 
 
+def test_an_other_indicator_may_be_null(tmp_path: Path) -> None:
+    written = json.loads(make().model_dump_json())
+    written["metrics"]["loss"]["kl"] = None
+    (tmp_path / "front.json").write_text(json.dumps(written))
+    Front.load(tmp_path / "front.json").save(tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == written
+
+
+def test_main_objective_and_folds_survive_the_file(tmp_path: Path) -> None:
+    main = Main(name="relevance", metric="ndcg@10", base=0.385, values=[0.371, 0.38, 0.392])
+    folds = Measured(ACCURACY.values, ACCURACY.base, ACCURACY.reference_point, hypervolume_folds=[0.07, 0.08])
+    front = make(task="ranking", main=main, metrics={"ndcg@10": folds})
+    front.save(tmp_path / "front.json")
+    assert Front.load(tmp_path / "front.json") == front
+    written = json.loads((tmp_path / "front.json").read_text())
+    assert written["main"] == {
+        "name": "relevance",
+        "metric": "ndcg@10",
+        "higher_is_better": True,
+        "base": 0.385,
+        "values": [0.371, 0.38, 0.392],
+    }
+    assert written["metrics"]["ndcg@10"]["hypervolume_folds"] == [0.07, 0.08]
+    assert written["metrics"]["ndcg@10"]["hypervolume"] == pytest.approx(0.075)  # of the points, not of the folds
+
+
+def test_main_losses_are_negated() -> None:
+    values = [0.3, 0.2]
+    assert Main(name="relevance", metric="ndcg@10", base=0.1, values=values).gains.tolist() == [0.3, 0.2]
+    loss = Main(name="relevance", metric="loss", higher_is_better=False, base=0.1, values=values)
+    assert loss.gains.tolist() == [-0.3, -0.2]
+
+
 def test_arrays_of_a_front() -> None:
     front = make()
     assert front.weights.tolist() == WEIGHTS
@@ -134,6 +167,9 @@ def test_failed_save_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
         ('"objectives": ["a"]', "2 numbers for 1 objectives"),
         ('"surprise": 1', "surprise: Extra inputs"),
         ('"train_seconds": NaN', "train_seconds"),
+        ('"main": {"name": "a", "metric": "b", "base": 1, "values": [1, 2]}', "main.values has 2 numbers for 3 points"),
+        ('"main": {"name": "a", "metric": "b", "base": 1, "values": [1, 2, NaN]}', "main.values.2"),
+        ('"main": {"name": "a", "metric": "b", "base": Infinity, "values": [1, 2, 3]}', "main.base"),
     ],
 )
 def test_broken_files_are_refused_in_one_line(tmp_path: Path, text: str | None, says: str) -> None:
@@ -168,6 +204,9 @@ def test_values_must_cover_all_metrics(tmp_path: Path) -> None:
         ({"metrics": {"a": Measured([[1, 2]] * 3, [0], [0, 0])}}, "base"),
         ({"metrics": {"a": Measured([[1, 2]] * 3, [0, 0], [0, math.inf])}}, "reference point"),
         ({"metrics": {}}, "metrics"),
+        ({"metrics": {"a": Measured([[1, 2]] * 3, [0, 0], [0, 0], hypervolume_folds=[1, -1])}}, "hypervolume_folds.1"),
+        ({"metrics": {"a": Measured([[1, 2]] * 3, [0, 0], [0, 0], hypervolume_folds=[])}}, "hypervolume_folds"),
+        ({"main": Main(name="a", metric="b", base=1, values=[1] * 4)}, "main.values has 4 numbers for 3 points"),
     ],
 )
 def test_wrong_measurements_are_refused(changes: dict[str, object], says: str) -> None:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cosdpo.evaluation.front import Front, Measured, build
-from cosdpo.evaluation.narrative import findings, headline, listed, main_metric, number, seconds, short
+from cosdpo.evaluation.front import Front, Main, Measured, build
+from cosdpo.evaluation.narrative import findings, headline, listed, main_metric, number, over_folds, seconds, short
 
 GRID = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
 
 
-def make(values: object, base: float = 0.5, total: float = 60.0, name: str = "accuracy") -> Front:
+def make(
+    values: object, base: float = 0.5, total: float = 60.0, name: str = "accuracy", main: Main | None = None
+) -> Front:
     measured = Measured(np.asarray(values, dtype=np.float64), [base, base], [0.5, 0.5])
     return build(
         method="cos",
@@ -24,6 +26,7 @@ def make(values: object, base: float = 0.5, total: float = 60.0, name: str = "ac
         trained_parameters=1,
         weights=GRID[: len(measured.values)],  # type: ignore[arg-type]
         metrics={name: measured},
+        main=main,
     )
 
 
@@ -59,9 +62,32 @@ def test_all_runs_are_counted() -> None:
     assert findings(make(GRID, total=3700.0))[0].startswith("Training runs of together 1 h 01 min")
 
 
+@pytest.mark.parametrize(
+    ("values", "says"),
+    [
+        ([0.38, 0.371, 0.392], "0.371 at its lowest and 0.392 at its highest trade-off."),
+        ([0.38, 0.38, 0.38], "0.380 at every trade-off."),
+        ([0.38], "0.380."),
+    ],
+)
+def test_price(values: list[float], says: str) -> None:
+    main = Main(name="relevance", metric="ndcg@10", base=0.385, values=values)
+    front = make(0.6 + 0.2 * GRID[: len(values)], main=main)
+    assert findings(front)[-1] == f"The price: relevance ndcg@10 goes from 0.385 (base) to {says}"
+
+
+def test_deviation_over_folds() -> None:
+    # .01, .02, .03: mean .02, squared deviations 1, 0, 1 (e-4), halved: .01
+    assert over_folds([0.01, 0.02, 0.03]) == "0.02 ± 0.01"
+    assert over_folds([0.25]) == "0.250"
+
+
 def test_accuracy_is_the_main_metric() -> None:
     assert main_metric(make(GRID)) == "accuracy"
     assert main_metric(make(GRID, name="own")) == "own"
+    ranking = make(GRID, name="loss")
+    ranking.metrics["ndcg@10"] = ranking.metrics["loss"]
+    assert main_metric(ranking) == "ndcg@10"
 
 
 @pytest.mark.parametrize(

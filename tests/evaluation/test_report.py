@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from cosdpo.errors import InputError
-from cosdpo.evaluation.front import Front, Measured, build
+from cosdpo.evaluation.front import Front, Main, Measured, build
+from cosdpo.evaluation.rankings import Order, Ranking
 from cosdpo.evaluation.report import Answer, Sample, write_report
 from cosdpo.simplex import das_dennis
 
@@ -75,6 +77,34 @@ def samples(m: int, text: str = "They danced.") -> list[Sample]:
     weights = das_dennis(m, 4)[:5].tolist()
     answers = [Answer(weights=w, temperature=[0.1] * m, text=text, scores={"length": 12.0}) for w in weights]
     return [Sample(prompt="Once upon a time", answers=answers)]
+
+
+def ranking_front(m: int, names: list[str] | None = None, main: str = "relevance") -> Front:
+    weights = das_dennis(m, 4 if m == 2 else 2)
+    ndcg = Measured(0.3 + 0.2 * weights, np.full(m, 0.25), np.full(m, 0.25), hypervolume_folds=[0.01, 0.02, 0.03])
+    return build(
+        method="cos",
+        task="ranking",
+        objectives=names or [f"objective{j}" for j in range(m)],
+        seed=7,
+        trained_temperature=1.0,
+        train_seconds=158.0,
+        trained_parameters=1000,
+        weights=weights,
+        metrics={"ndcg@10": ndcg},
+        main=Main(name=main, metric="ndcg@10", base=0.385, values=(0.39 - 0.03 * weights[:, 0]).tolist()),
+    )
+
+
+def ranking(m: int) -> Ranking:
+    """Twelve documents; the first objective's labels rise with their number, relevance falls."""
+    orders = [Order(weights=w, order=list(range(11, -1, -1))) for w in np.eye(m).tolist()[:-1]]
+    return Ranking(
+        query="Query 17",
+        documents=[f"doc {i}" for i in range(12)],
+        labels={"objective0": [float(i) for i in range(12)], "relevance": [2.0] + [0.0] * 11},
+        orders=[*orders, Order(weights=[0.0] * (m - 1) + [1.0], order=[0, 1, 2])],
+    )
 
 
 def write(folder: Path, m: int = 2) -> Page:
@@ -162,6 +192,97 @@ def test_does_without_samples_training_and_drops(tmp_path: Path) -> None:
     assert "The same prompt" not in page.text
     assert "Data rows dropped" not in page.text
     assert sum(tag == "svg" for tag, _ in page.elements) == 2
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_ranking_says_what_the_front_costs(tmp_path: Path, m: int) -> None:
+    page = Page(write_report(tmp_path, ranking_front(m), [], [], "", "", {}, rankings=[ranking(m)]))
+    text = " ".join(page.text.split())
+    assert "The price: relevance ndcg@10 goes from 0.385 (base) to 0.360 at its lowest and 0.390 at its highest" in text
+    assert "hypervolume0.02 ± 0.01 over 3 folds, of ndcg@10, from 0.25" in text
+    assert "The price in the main objective" in text
+    marks = [int(attributes["data-point"]) for _, attributes in page.elements if "data-point" in attributes]
+    per_point = {2: 1, 3: 4, 5: 1}[m] + m + {2: 3, 3: 3, 5: 5}[m]  # front, steering and price
+    assert np.bincount(marks).tolist() == [per_point] * len(ranking_front(m).points)
+    data = json.loads(page.scripts[0])
+    assert data["main"] == {"name": "relevance", "metric": "ndcg@10", "base": 0.385, "worst": 0.36, "best": 0.39}
+    assert [point["main"] for point in data["points"]] == ranking_front(m).main.values  # type: ignore[union-attr]
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_rows_of_the_points_hold_the_main_objective(tmp_path: Path) -> None:
+    page = Page(write_report(tmp_path, ranking_front(2), [], [], "", "", {}))
+    text = " ".join(page.text.split())
+    # the base, then the first and the last trade-off: main, and both objectives; cells follow without a space
+    for row in ("base model0.3850.2500.250", "0 · 10.3900.3000.500", "1 · 00.3600.5000.300"):
+        assert row in text
+
+
+def test_main_loss_runs_from_worst_to_best(tmp_path: Path) -> None:
+    front = ranking_front(2)
+    assert front.main is not None
+    front.main.higher_is_better = False
+    data = json.loads(Page(write_report(tmp_path, front, [], [], "", "", {})).scripts[0])
+    assert (data["main"]["worst"], data["main"]["best"]) == (0.39, 0.36)
+
+
+def test_slider_lists_the_metrics_in_the_fronts_order(pages: dict[int, Page], tmp_path: Path) -> None:
+    front = ranking_front(2)
+    front.metrics["a"] = front.metrics["ndcg@10"]  # before n in the alphabet, after it in the front
+    for point in front.points:
+        point.values["a"] = [0.0, 0.0]
+    page = Page(write_report(tmp_path, front, [], [], "", "", {}))
+    assert list(json.loads(page.scripts[0])["metrics"]) == ["ndcg@10", "a"]
+    assert json.loads(pages[2].scripts[0])["main"] is None
+
+
+def test_documents_stand_at_their_ranks_with_their_labels(tmp_path: Path) -> None:
+    page = Page(write_report(tmp_path, ranking_front(2), [], [], "", "", {}, rankings=[ranking(2)]))
+    cells = [a for tag, a in page.elements if tag == "td" and "data-document" in a]
+    # ten ranks in the first column, three in the second: 11 0, 10 1, 9 2, 8, 7, ...
+    numbers = ["11", "0", "10", "1", "9", "2", "8", "7", "6", "5", "4", "3", "2"]
+    assert [cell["data-document"] for cell in cells] == numbers
+    assert cells[0]["title"] == "doc 11: objective0 11, relevance 0"
+    bars = [a["style"] for tag, a in page.elements if tag == "i"]
+    # of documents 11 and 0: label / 11 in the objective's blue, then relevance / 2 in ink
+    assert bars[:4] == [
+        "--c:#0072b2;height:100%",
+        "--c:var(--ink);height:0%",
+        "--c:#0072b2;height:0%",
+        "--c:var(--ink);height:100%",
+    ]
+    assert "The same query along the trade-off" in page.text
+    assert "Query 17" in page.text
+
+
+def test_hostile_rankings_stay_text(tmp_path: Path) -> None:
+    front = ranking_front(2, [EVIL, "b"], main=f"main{EVIL}")
+    order = Order(weights=[0.5, 0.5], order=[0])
+    hostile = Ranking(query=EVIL, documents=[EVIL], labels={EVIL: [1], f"main{EVIL}": [1]}, orders=[order])
+    page = Page(write_report(tmp_path, front, [], [], "", "", {}, rankings=[hostile]))
+    assert len(page.scripts) == 2
+    assert page.text.count(EVIL) >= 10
+
+
+def test_wrong_rankings_are_refused(tmp_path: Path) -> None:
+    front = ranking_front(2)
+    with pytest.raises(InputError, match="need 2 weights each"):
+        write_report(tmp_path, front, [], [], "", "", {}, rankings=[ranking(3)])
+    strange = ranking(2)
+    strange.labels["clicks"] = strange.labels.pop("objective0")
+    with pytest.raises(InputError, match="'clicks' in query 'Query 17': give one of objective0, objective1, relevance"):
+        write_report(tmp_path, front, [], [], "", "", {}, rankings=[strange])
+    assert not list(tmp_path.iterdir())
+    good = ranking(2).model_dump()
+    for change, says in (
+        ({"labels": {"objective0": [1.0]}}, "labels.objective0 has 1 numbers for 12 documents"),
+        ({"orders": [{"weights": [1, 0], "order": [12]}]}, r"orders\[0\] must name documents from 0 to 11"),
+        ({"orders": [{"weights": [1, 0], "order": [3, 3]}]}, "each once"),
+        ({"labels": {"objective0": [-1.0] * 12}}, "greater than or equal to 0"),
+    ):
+        with pytest.raises(ValidationError, match=says):
+            Ranking.model_validate({**good, **change})
 
 
 def test_same_run_gives_the_same_bytes(pages: dict[int, Page], tmp_path: Path) -> None:

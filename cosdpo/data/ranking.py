@@ -1,0 +1,120 @@
+"""Query lists with their objectives' labels, ready to be batched: the rankers' counterpart of data/batching.py.
+
+Labels are graded from 0 to 4, like the main label. An auxiliary objective's label is its feature, compressed by
+sign(x) log(1 + |x|) and scaled to [0, 4] within the list; a list in which the feature is constant has labels 0 and is
+masked for that objective. (The grading is this project's choice: the paper's could not be checked.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cosdpo.config import DataConfig
+from cosdpo.data.batching import Batch, length_batches
+from cosdpo.data.packed_lists import PackedLists
+from cosdpo.data.query_lists import QueryLists
+from cosdpo.errors import InputError
+
+Floats = npt.NDArray[np.float32]
+TOP_GRADE = 4.0
+
+
+def graded_labels(lists: QueryLists) -> Floats:
+    """Labels of the auxiliary objectives, [N, A] in [0, 4]."""
+    compressed = np.sign(lists.auxiliary) * np.log1p(np.abs(lists.auxiliary))
+    starts, lengths = lists.offsets[:-1], lists.lengths
+    low = np.minimum.reduceat(compressed, starts)
+    span = np.maximum.reduceat(compressed, starts) - low
+    span[span == 0] = 1.0
+    graded: Floats = (TOP_GRADE * (compressed - np.repeat(low, lengths, 0)) / np.repeat(span, lengths, 0)).astype(
+        np.float32
+    )
+    return graded
+
+
+def list_targets(labels: Floats, offsets: npt.NDArray[np.int64], kind: str) -> Floats:
+    """Target distributions over the documents of each list, [N, m]; all 0 where a list's labels are all equal.
+
+    Args:
+        labels: [N, m], not negative.
+        kind: as data.targets: argmax, proportional, gains or softmax.
+    """
+    starts, lengths = offsets[:-1], np.diff(offsets)
+
+    def spread(per_list: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.repeat(per_list, lengths, 0)
+
+    values = labels.astype(np.float64)
+    top, low = np.maximum.reduceat(values, starts), np.minimum.reduceat(values, starts)
+    if kind == "argmax":
+        mass = (values == spread(top)).astype(np.float64)
+    elif kind == "proportional":
+        mass = values
+    elif kind == "gains":
+        mass = np.exp2(values) - 1
+    else:
+        mean = np.add.reduceat(values, starts) / lengths[:, None]
+        deviation = np.sqrt(np.add.reduceat((values - spread(mean)) ** 2, starts) / lengths[:, None])
+        deviation[deviation == 0] = 1.0
+        mass = np.exp((values - spread(top)) / spread(deviation))
+    total = np.add.reduceat(mass, starts)
+    total[(top == low) | (total == 0)] = np.inf  # a list that carries no preference
+    targets: Floats = (mass / spread(total)).astype(np.float32)
+    return targets
+
+
+class RankingData:
+    """Query lists, labels and reference scores of the objectives that are trained."""
+
+    pairwise = False
+    unit = "documents"
+
+    def __init__(self, lists: QueryLists, labels: Floats, data: DataConfig, kind: str | None = None) -> None:
+        """Reads the target distributions out of the labels.
+
+        Args:
+            labels: [N, m] in the order of the objectives.
+            kind: form of the targets; None takes data.targets.
+        """
+        self.lists = lists
+        self.labels = labels
+        self.targets = list_targets(labels, lists.offsets, kind or data.targets)
+        self.reference: Floats = np.zeros(len(labels), dtype=np.float32)
+        self.lengths = lists.lengths
+
+    def __len__(self) -> int:
+        return len(self.lists)
+
+    def comparisons(self, objectives: Sequence[str]) -> npt.NDArray[np.float64]:
+        """Number of lists that carry a preference for each objective, [m].
+
+        Raises:
+            InputError: an objective without a single such list cannot be trained or judged.
+        """
+        counts: npt.NDArray[np.float64] = (np.add.reduceat(self.targets, self.lists.offsets[:-1]) > 0.5).sum(0) * 1.0
+        for name, count in zip(objectives, counts, strict=True):
+            if count == 0:
+                raise InputError(f"objective {name} has no list in which its labels differ; choose another feature")
+        return counts
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The lists at `indices`: packed for the scorer, padded to the longest for the losses."""
+        rows = self.lists.documents(indices)
+        reference = self.reference[rows]
+        packed = PackedLists.of(self.lists.features[rows], self.lengths[np.asarray(indices)], reference)
+        return Batch(
+            contexts=packed,
+            reference=packed.pad(torch.from_numpy(reference)),
+            mask=packed.pad(torch.ones(len(rows), dtype=torch.bool)),
+            preferred=torch.zeros(0),
+            targets=packed.pad(torch.from_numpy(self.targets[rows])).transpose(1, 2),
+            items=len(rows),
+        )
+
+    def in_order_of_length(self, batch_documents: int) -> Iterator[list[int]]:
+        """All indices in batches of at most `batch_documents`, shortest lists first."""
+        return length_batches(self.lengths, batch_documents)

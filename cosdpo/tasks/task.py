@@ -1,0 +1,103 @@
+"""What a run needs to know of its task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, Self
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cosdpo.config import Config
+from cosdpo.data.batching import Batch
+from cosdpo.evaluation.front import Main, Measured
+
+Floats = npt.NDArray[np.float64]
+
+
+class TrainingData(Protocol):
+    """Contexts with comparisons and reference scores; data/batching.py and data/ranking.py have one each."""
+
+    pairwise: bool
+    unit: str
+    """What a batch's items are: tokens or documents."""
+    lengths: npt.NDArray[np.int64]
+    """[N] items of each context, by which batches are bucketed."""
+
+    def __len__(self) -> int:
+        """Number of contexts."""
+
+    def batch(self, indices: Sequence[int]) -> Batch:
+        """The contexts at `indices`, padded to the longest list of candidates."""
+
+    def comparisons(self, objectives: Sequence[str]) -> Floats:
+        """Number of comparisons per objective, [m]."""
+
+
+class Measure(Protocol):
+    """Measures a scorer at some of the grid's weights; picklable, as is the part that it returns."""
+
+    def __call__(self, scorer: Any, config: Config, indices: Iterable[int], lead: bool) -> Any:
+        """The lead also measures the base and illustrates the trade-off."""
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was measured, ready for the front and its report."""
+
+    metrics: dict[str, Measured]
+    trained_parameters: int
+    base_parameters: int
+    main: Main | None = None
+    pictures: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the report: samples of a language model, rankings of a ranker."""
+
+
+class Task(ABC):
+    """Data of one run, and what is done with it; made before Ray starts."""
+
+    name: ClassVar[Literal["language", "ranking"]]
+    config: Config
+    train: TrainingData
+    held_out: TrainingData
+    notes: dict[str, int]
+    """Rows dropped and texts cut, by reason."""
+
+    @staticmethod
+    def resolved(config: Config) -> Config:
+        """`config` with what the task can fill in."""
+        return config
+
+    @staticmethod
+    @abstractmethod
+    def check(config: Config) -> None:
+        """Refuses (InputError) what can be refused without reading any data."""
+
+    @classmethod
+    @abstractmethod
+    def prepare(cls, config: Config) -> Self:
+        """Reads and checks the data."""
+
+    @abstractmethod
+    def add_reference(self) -> None:
+        """Gives both sides their reference scores; needs Ray. May train a base first, and then sets model.base."""
+
+    @property
+    @abstractmethod
+    def create(self) -> Callable[[Config, torch.device], Any]:
+        """Builds a fresh scorer on a worker's device; picklable."""
+
+    @abstractmethod
+    def measure(self) -> Measure:
+        """Measures scorers on the held-out data, on whichever node; needs Ray."""
+
+    @abstractmethod
+    def findings(self, parts: Sequence[Any], grid: Floats) -> Findings:
+        """Joins the parts that `measure` returned; together they cover the grid [N, m], and the first is a lead's."""
+
+    @abstractmethod
+    def facts(self) -> dict[str, str | int | float]:
+        """What the report says about the run."""
