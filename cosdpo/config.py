@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+MethodName = Literal["cos", "linear_scalarization", "soup", "modpo"]
 LARGEST_GRID = 70
 """Weights of an evaluation grid whose partitions are not given."""
 
@@ -102,8 +103,8 @@ class DataConfig(Section):
     """pairwise trains on every ordered pair of candidates (ties masked), listwise on a target distribution (always the
     case for rankers)."""
     targets: Literal["argmax", "proportional", "gains", "softmax"] = "argmax"
-    """Target distribution of listwise comparisons: all mass on the best candidate, scores normalised to sum 1 (the
-    default of rankers), 2^score - 1 normalised to sum 1, or the softmax of the standardised scores."""
+    """Target distribution of listwise comparisons: all mass on the best candidate, scores normalised to sum 1,
+    NDCG's gains 2^score - 1 normalised to sum 1 (the default of rankers), or the softmax of the standardised scores."""
     max_rows: NonNegative = 0
     """Use at most this many contexts of each file, prompts or queries; 0 uses all."""
     auxiliary: dict[str, int] = {
@@ -152,6 +153,8 @@ class TrainingConfig(Section):
     """Share of the steps over which the learning rate rises; it then falls to 0 along a cosine."""
     clip: Rate = 1.0
     """Gradient norm above which gradients are scaled down."""
+    weights: list[Annotated[float, Field(ge=0)]] = []
+    """Fixed weights of a run that is not conditioned, as the baselines train them; empty draws them."""
     alpha: Rate = 1.0
     """Concentration of the Dirichlet that training weights are drawn from; below 1 favours the ends."""
     stratified: bool = True
@@ -213,6 +216,39 @@ class ScalingConfig(Section):
     """Worker failures after which the run gives up; each restarts from the last checkpoint."""
 
 
+class BaselineConfig(Section):
+    """The runs of the baselines, where they differ from the conditioned run."""
+
+    steps: NonNegative = 0
+    """Optimiser steps of every baseline run; 0 takes training.steps."""
+    learning_rate: Annotated[float, Field(ge=0)] = 0.0
+    """Peak learning rate; 0 takes training.learning_rate."""
+    weight_decay: Annotated[float, Field(ge=-1)] = -1.0
+    """Weight decay; -1 takes training.weight_decay."""
+    lora_rank: NonNegative = 0
+    """LoRA rank, with lora_alpha scaled alike; 0 takes model.lora_rank."""
+
+
+class ComparisonConfig(Section):
+    """Several methods and seeds compared (jobs/compare.py)."""
+
+    methods: list[MethodName] = ["cos", "linear_scalarization", "soup", "modpo"]
+    """Methods to compare."""
+    seeds: list[NonNegative] = [0, 1, 2]
+    """Seeds of every method."""
+    budgets: list[Literal["steps", "time"]] = ["steps"]
+    """steps gives every run its full number of steps; time divides the steps of the conditioned run among the runs of a
+    baseline, so that all methods train about equally long."""
+    cpus_per_run: Annotated[float, Field(gt=0)] = 1
+    """CPU cores that Ray reserves for a run."""
+    gpus_per_run: Annotated[float, Field(ge=0)] = 0
+    """GPUs that Ray reserves for a run; a fraction lets runs share one."""
+    plan: bool = False
+    """Print the runs, their steps and an estimate of their cost, and stop."""
+    tflops: Rate = 150.0
+    """Sustained teraflop/s of one GPU, for the plan's estimate of GPU hours."""
+
+
 class TrackingConfig(Section):
     """Experiment trackers besides metrics.jsonl and TensorBoard, which are always written."""
 
@@ -235,10 +271,12 @@ class Config(Section):
     """What is trained: a language model or a ranker."""
     objectives: list[str] = []
     """Names of the objectives, in the order in which weights are given; empty takes all of data.auxiliary (rankers)."""
-    method: Literal["cos"] = "cos"
-    """Training method; cos is one conditioned run for the whole front."""
-    conditioning: Literal["hyper_prompt", "gated_lora", "both"] = "gated_lora"
-    """How the weights enter the model: soft tokens (the paper's), per-row gates on the LoRA ranks, or both."""
+    method: MethodName = "cos"
+    """cos is one conditioned run for the whole front. The baselines: linear_scalarization, a run per weight; soup, a
+    run per objective, averaged; modpo, a run per weight with margins of the single-objective runs."""
+    conditioning: Literal["hyper_prompt", "gated_lora", "both", "none"] = "gated_lora"
+    """How the weights enter a language model: soft tokens (the paper's), per-row gates on the LoRA ranks, or both; none
+    is a run at the fixed training.weights."""
     scope: Literal["sequence", "response"] = "response"
     """Tokens the adapters act on: all of them, or only from the last prompt token on, so that the frozen base encodes
     each prompt once for all trade-offs."""
@@ -251,7 +289,14 @@ class Config(Section):
     grid: GridConfig = GridConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     scaling: ScalingConfig = ScalingConfig()
+    baseline: BaselineConfig = BaselineConfig()
+    comparison: ComparisonConfig = ComparisonConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the weights are an input of the model."""
+        return not self.training.weights
 
     @property
     def partitions(self) -> int:

@@ -15,6 +15,7 @@ from cosdpo import run_folder
 from cosdpo.config import Config
 from cosdpo.data.ranking_splits import fold_count
 from cosdpo.evaluation.front import Front, Main, Measured, build
+from cosdpo.tasks import task_of
 
 log = logging.getLogger("cosdpo")
 
@@ -30,15 +31,21 @@ def run(config: Config) -> Front:
     folds = fold_count(config.data)
     if folds == 1 or config.data.fold:
         return single.run(config)
-    run_folder.create(config)
-    fronts = []
-    for fold in range(1, folds + 1):
-        one = config.model_copy(
+    runs = [
+        config.model_copy(
             update={
                 "output": config.output / f"fold-{fold}",
                 "data": config.data.model_copy(update={"fold": fold}),
             }
         )
+        for fold in range(1, folds + 1)
+    ]
+    for one in runs:
+        # Read and dropped again: what is wrong with the last fold shall not show after hours on the others.
+        task_of(one).prepare(one)
+    run_folder.create(config)
+    fronts = []
+    for fold, one in enumerate(runs, start=1):
         log.info("fold %d of %d", fold, folds)
         done = one.output / "front.json"
         fronts.append(Front.load(done) if config.resume and done.exists() else single.run(one))

@@ -85,6 +85,24 @@ def conditioned_loss(weights: Tensor, losses: Tensor, labelled: Tensor, penalty:
     return total
 
 
+def modpo_margins(rewards: Tensor, weights: Tensor, beta: float) -> Tensor:
+    """(1 / beta) sum_{k != j} w_k r_i^k: what MO-DPO subtracts from the rewards of objective j, shape of one r^k.
+
+    MO-DPO (Zhou et al. 2023, arXiv 2310.03708) trains objective j with w_j > 0 by
+
+        L = - log sigmoid( (1 / w_j) [ beta (r_1 - r_2) - sum_{k != j} w_k (r^k_1 - r^k_2) ] )
+
+    which is DPO of objective j on the shifted rewards r - margins at temperature beta / w_j. The listwise form has the
+    softmax in place of the sigmoid and is shifted alike.
+
+    Args:
+        rewards: [K, ...] margin rewards r^k = beta log(pi_k / pi_ref) of the other objectives' own policies.
+        weights: [K] their weights w_k.
+    """
+    margins: Tensor = torch.tensordot(weights, rewards, dims=1) / beta
+    return margins
+
+
 def rescale(scores: Tensor, reference: Tensor, c: Tensor | float) -> Tensor:
     """(1 - 1/c) s_ref + (1/c) s: the scores of the optimum at temperature c * beta, any shape.
 

@@ -48,6 +48,9 @@ class TabularPolicy(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.randn(contexts, 2, KNOTS, generator=torch.Generator().manual_seed(0)))
 
+    def decays(self, name: str) -> bool:
+        return False
+
     def forward(self, contexts: Sequence[Pair], weights: Tensor, temperatures: Tensor) -> Tensor:
         place = weights[:, 0] * (KNOTS - 1)
         hats = (1 - (place[:, None] - torch.arange(KNOTS)).abs()).clamp_min(0)

@@ -43,6 +43,8 @@ class Batch:
     """[B, m, n] target distributions; zero where the context carries no preference for objective j."""
     items: int
     """Tokens or documents in the batch."""
+    margins: Tensor | None = None
+    """[B, n] what MO-DPO subtracts from the rewards (losses.margin_rewards)."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on `device`."""
@@ -73,6 +75,7 @@ class PreferenceData:
         self.preferred = [pairwise_preferences(s) for s in scores]
         self.targets = [target_distribution(s, data.targets) for s in scores]
         self.reference = list(reference or (np.zeros(t.shape[1]) for t in self.targets))
+        self.margins: list[Floats] | None = None
         self.pairwise = data.comparisons == "pairwise"
         self.lengths = np.array([c.tokens for c in self.contexts])
 
@@ -90,6 +93,10 @@ class PreferenceData:
 
     def __len__(self) -> int:
         return len(self.contexts)
+
+    def set_margins(self, margins: Sequence[Floats] | None) -> None:
+        """Sets what MO-DPO subtracts from the rewards, [n] per context; None takes it away."""
+        self.margins = None if margins is None else list(margins)
 
     def comparisons(self, objectives: Sequence[str]) -> Floats:
         """Number of comparisons per objective, [m].
@@ -120,7 +127,12 @@ class PreferenceData:
             preferred[row, :, :count, :count] = torch.from_numpy(self.preferred[index])
             targets[row, :, :count] = torch.from_numpy(self.targets[index])
         contexts = [self.contexts[i] for i in indices]
-        return Batch(contexts, reference, mask, preferred, targets, items=sum(c.tokens for c in contexts))
+        margins = None
+        if self.margins is not None:
+            margins = torch.zeros(size, n)
+            for row, index in enumerate(indices):
+                margins[row, : len(self.margins[index])] = torch.from_numpy(self.margins[index])
+        return Batch(contexts, reference, mask, preferred, targets, sum(c.tokens for c in contexts), margins)
 
     def in_order_of_length(self, batch_tokens: int) -> Iterator[list[int]]:
         """All indices in batches of at most `batch_tokens` tokens, shortest contexts first."""

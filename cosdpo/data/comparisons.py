@@ -59,8 +59,8 @@ def target_distribution(
                     f"data.targets is {kind} but a score is {s.min():g}; set data.targets to softmax or argmax, or "
                     "give scores of 0 and above"
                 )
-            # Divided by the largest first, so that no large score overflows.
-            mass = s / s.max() if kind == "proportional" else np.exp2(s - s.max()) - np.exp2(-s.max())
+            # Divided by the largest first, so that no large score overflows; expm1, so that no small one is lost in 1.
+            mass = s / s.max() if kind == "proportional" else np.exp2(s - s.max()) * -np.expm1(-np.log(2) * s)
         else:
             spread = (s - s.min()) / (s.max() - s.min())  # first to [0, 1], so that the deviation cannot underflow
             standardised = (spread - spread.mean()) / spread.std()

@@ -55,7 +55,8 @@ def list_targets(labels: Floats, offsets: npt.NDArray[np.int64], kind: str) -> F
     elif kind == "proportional":
         mass = values
     elif kind == "gains":
-        mass = np.exp2(values) - 1
+        # (2^l - 1) / 2^top, so that no large label overflows and no small one is lost in 1.
+        mass = np.exp2(values - spread(top)) * -np.expm1(-np.log(2) * values)
     else:
         mean = np.add.reduceat(values, starts) / lengths[:, None]
         deviation = np.sqrt(np.add.reduceat((values - spread(mean)) ** 2, starts) / lengths[:, None])
@@ -84,10 +85,15 @@ class RankingData:
         self.labels = labels
         self.targets = list_targets(labels, lists.offsets, kind or data.targets)
         self.reference: Floats = np.zeros(len(labels), dtype=np.float32)
+        self.margins: Floats | None = None
         self.lengths = lists.lengths
 
     def __len__(self) -> int:
         return len(self.lists)
+
+    def set_margins(self, margins: Sequence[npt.NDArray[np.float64]] | None) -> None:
+        """Sets what MO-DPO subtracts from the rewards, [n] per query; None takes it away."""
+        self.margins = None if margins is None else np.concatenate(margins).astype(np.float32)
 
     def comparisons(self, objectives: Sequence[str]) -> npt.NDArray[np.float64]:
         """Number of lists that carry a preference for each objective, [m].
@@ -113,6 +119,7 @@ class RankingData:
             preferred=torch.zeros(0),
             targets=packed.pad(torch.from_numpy(self.targets[rows])).transpose(1, 2),
             items=len(rows),
+            margins=None if self.margins is None else packed.pad(torch.from_numpy(self.margins[rows])),
         )
 
     def in_order_of_length(self, batch_documents: int) -> Iterator[list[int]]:

@@ -66,8 +66,11 @@ def measure(
     prompts: Sequence[str],
     prompt_ids: Sequence[list[int]],
     lead: bool = True,
+    illustrate: bool = True,
 ) -> Measurement:
-    """Measures the grid points `mine`; the lead also measures the base and writes the sample answers."""
+    """Measures the grid points `mine`; the lead also measures the base, and writes the sample answers when it is to
+    `illustrate` the trade-off.
+    """
     result = Measurement()
     beta = np.array(config.temperatures)
     tokens = config.evaluation.batch_tokens
@@ -81,7 +84,7 @@ def measure(
         result.base_profile = profile(None, data, flat, beta, tokens, scorer.device)
         if config.evaluation.scorers:
             result.base_reward = writer.reward(None)
-        for number in range(min(3, len(prompts))):
+        for number in range(min(3, len(prompts)) if illustrate else 0):
             for weights in showcase(len(beta), config.evaluation.samples):
                 result.answers.append((number, weights.tolist(), writer.answer(weights, number)))
     return result

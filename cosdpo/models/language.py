@@ -44,7 +44,7 @@ class Card(BaseModel):
     base: str
     objectives: list[str]
     trained_temperature: list[float]
-    conditioning: Literal["hyper_prompt", "gated_lora", "both"]
+    conditioning: Literal["hyper_prompt", "gated_lora", "both", "none"]
     scope: Literal["sequence", "response"]
     temperature_conditioned: bool
     gates: Literal["affine", "quadratic"]
@@ -66,7 +66,7 @@ class Card(BaseModel):
             temperature_conditioned=config.model.temperature_conditioned,
             gates=config.model.gates,
             adapt_ends=config.model.adapt_ends,
-            soft_tokens=config.model.soft_tokens if config.conditioning != "gated_lora" else 0,
+            soft_tokens=config.model.soft_tokens if config.conditioning in ("hyper_prompt", "both") else 0,
             prompt_template=config.data.prompt_template,
             response_template=config.data.response_template,
             append_eos=config.data.append_eos,
@@ -193,9 +193,9 @@ class LanguageScorer(FrozenScorer):
         rank = model.peft_config["default"].r
         self.prompt = None
         self.gates = None
-        if card.conditioning != "gated_lora":
+        if card.conditioning in ("hyper_prompt", "both"):
             self.prompt = HyperPrompt(card.soft_tokens, width, conditions, float(self.embed.weight.float().std()))
-        if card.conditioning != "hyper_prompt":
+        if card.conditioning in ("gated_lora", "both"):
             self.gates = Gates(layers + 2, rank, len(card.objectives), conditions, card.gates)
             if card.adapt_ends:
                 scaling = model.peft_config["default"].lora_alpha / rank
@@ -280,10 +280,7 @@ class LanguageScorer(FrozenScorer):
         Raises:
             InputError: the folder is not a checkpoint, or its base cannot be loaded.
         """
-        try:
-            card = Card.model_validate_json((folder / "cosdpo.json").read_text())
-        except (OSError, ValueError) as error:
-            raise InputError(f"{folder} is not a cosdpo checkpoint: cosdpo.json is missing or broken") from error
+        card = read_card(folder)
         model = PeftModel.from_pretrained(load_base(base or card.base, dtype), str(folder))
         scorer = cls(model, card)
         missing = scorer.load_state_dict(load_file(folder / "conditioning.safetensors"), strict=False).missing_keys
@@ -293,11 +290,19 @@ class LanguageScorer(FrozenScorer):
         return scorer.to(device).eval()
 
 
+def read_card(folder: Path) -> Card:
+    """The card of the checkpoint in `folder`; raises InputError where there is none."""
+    try:
+        return Card.model_validate_json((folder / "cosdpo.json").read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(f"{folder} is not a cosdpo checkpoint: cosdpo.json is missing or broken") from error
+
+
 def check_adapters(config: Config, base: Any) -> None:
     """Raises InputError when the adapters of `config` do not fit `base`, which may be on the meta device."""
     m = len(config.objectives)
     blocks = m if config.model.gates == "affine" else m * (m + 1) // 2
-    if config.conditioning != "hyper_prompt" and config.model.lora_rank < blocks:
+    if config.conditioning in ("gated_lora", "both") and config.model.lora_rank < blocks:
         raise InputError(
             f"model.lora_rank {config.model.lora_rank} is smaller than the {blocks} blocks that "
             f"{config.model.gates} gates need for {m} objectives; raise it"

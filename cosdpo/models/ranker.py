@@ -13,7 +13,7 @@ scores at the trained temperature and they are rescaled from there (scratch).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self, TypeVar
 
@@ -31,6 +31,7 @@ from cosdpo.errors import InputError
 from cosdpo.losses import rescale
 from cosdpo.models.list_network import ListNetwork
 from cosdpo.models.standardiser import Standardiser
+from cosdpo.simplex import normalise
 
 Card = TypeVar("Card", bound=BaseModel)
 CARD = "cosdpo.json"
@@ -82,7 +83,7 @@ class RankingCard(BaseModel):
     trained_temperature: list[float]
     temperature_conditioned: bool
     parametrisation: Literal["augmentation", "scratch"]
-    conditioning: Literal["concatenation", "gates", "both"]
+    conditioning: Literal["concatenation", "gates", "both", "none"]
     network: NetworkCard
 
 
@@ -160,8 +161,8 @@ class RankingScorer(Ranker):
         m = len(card.objectives)
         self.network = ListNetwork(
             inputs=base.standardiser.inputs,
-            conditions=m * (2 if card.temperature_conditioned else 1),
-            conditioning=card.conditioning,
+            conditions=0 if card.conditioning == "none" else m * (2 if card.temperature_conditioned else 1),
+            conditioning="both" if card.conditioning == "none" else card.conditioning,
             **card.network.model_dump(),
         )
         if card.parametrisation == "augmentation":
@@ -177,7 +178,7 @@ class RankingScorer(Ranker):
             trained_temperature=config.temperatures,
             temperature_conditioned=config.model.temperature_conditioned,
             parametrisation=config.ranker.parametrisation,
-            conditioning=config.ranker.conditioning,
+            conditioning=config.ranker.conditioning if config.conditioned else "none",
             network=NetworkCard.of(config),
         )
         return cls(base, card)
@@ -194,7 +195,7 @@ class RankingScorer(Ranker):
         return self
 
     def conditions(self, weights: Tensor, temperatures: Tensor) -> Tensor:
-        """[w] or [w; bbar], shape [B, m] or [B, 2m]."""
+        """[w] or [w; bbar], shape [B, m] or [B, 2m]; they do not enter a single-weight run."""
         if not self.card.temperature_conditioned:
             return weights
         return torch.cat([weights, temperatures / temperatures.sum(-1, keepdim=True)], -1)
@@ -222,7 +223,7 @@ class RankingScorer(Ranker):
     def score(
         self,
         features: npt.ArrayLike,
-        weights: Sequence[float] | npt.NDArray[np.float64],
+        weights: Sequence[float] | Mapping[str, float],
         temperature: float | Sequence[float] | None = None,
     ) -> npt.NDArray[np.float64]:
         """Scores of the documents of one query at one trade-off, [n]; the higher, the better.
@@ -230,12 +231,12 @@ class RankingScorer(Ranker):
         Args:
             features: [n, F] the input features in the order of card.base.numbers, or [n, W] all features of the data
                 set in number order, from which the inputs are picked.
-            weights: [m] on the simplex.
+            weights: [m] in the order of the objectives, or by name; scaled to sum 1.
             temperature: DPO temperature, one or one per objective; None is the trained one. The scores are exactly
                 those of the optimum at that temperature.
 
         Raises:
-            InputError: features of another width, not finite or none, or temperatures whose ratios this model was not
+            InputError: features of another width, not finite or none, wrong weights, or temperatures whose ratios this model was not
                 trained for.
         """
         rows = np.asarray(features, dtype=np.float32)
@@ -252,7 +253,7 @@ class RankingScorer(Ranker):
             rows = np.ascontiguousarray(rows[:, np.array(numbers) - 1])
         beta = self._temperatures(temperature)
         lists = PackedLists.of(rows, [len(rows)]).to(self.device)
-        w = torch.tensor(np.asarray(weights, dtype=np.float32), device=self.device)[None]
+        w = torch.tensor(normalise(weights, self.card.objectives), dtype=torch.float32, device=self.device)[None]
         scores = self(lists, w, torch.tensor(beta, dtype=torch.float32, device=self.device)[None])[0]
         result: npt.NDArray[np.float64] = scores.double().cpu().numpy()
         return result
@@ -287,6 +288,19 @@ class RankingScorer(Ranker):
         scorer = cls(BaseRanker(card.base), card)
         _read_weights(folder, scorer)
         return scorer.to(device).eval()
+
+
+def average(shares: Mapping[Path, float], device: torch.device) -> RankingScorer:
+    """The ranker whose parameters are sum_j share_j theta_j."""
+    scorers = [RankingScorer.load(folder) for folder in shares]
+    states = [scorer.state_dict() for scorer in scorers]
+    scorers[0].load_state_dict(
+        {
+            name: sum((share * state[name] for share, state in zip(shares.values(), states, strict=True)), start=0.0)
+            for name in states[0]
+        }
+    )
+    return scorers[0].to(device).eval()
 
 
 def _write(folder: Path, card: BaseModel, module: nn.Module) -> None:

@@ -16,6 +16,7 @@ LARGEST = 8.0
 """Standardised values are cut at this many deviations: a value never met in training must not swamp all others."""
 BLOCK = 65_536
 SMALLEST_DEVIATION = 1e-6
+"""Relative to the mean: about what float32 still resolves."""
 
 
 class Standardiser(nn.Module):
@@ -44,8 +45,8 @@ class Standardiser(nn.Module):
             mean += delta * len(block) / total
             count = total
         deviation = np.sqrt(squares / count)
-        # Also when it is only rounding: then the feature says nothing.
-        deviation[deviation < SMALLEST_DEVIATION * np.maximum(1, np.abs(mean))] = np.inf
+        # Also when it is only rounding: then the feature says nothing. Relative, since small features may well vary.
+        deviation[deviation <= SMALLEST_DEVIATION * np.abs(mean)] = np.inf
         self.mean.copy_(torch.from_numpy(mean))
         self.deviation.copy_(torch.from_numpy(deviation))
 

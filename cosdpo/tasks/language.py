@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -22,10 +23,11 @@ from cosdpo.evaluation.front import Measured
 from cosdpo.evaluation.measure import Measurement, measure
 from cosdpo.evaluation.report import Answer, Sample
 from cosdpo.evaluation.scorers import resolve
+from cosdpo.models.averaging import average
 from cosdpo.models.base import check_vocabulary, load_base, load_config, load_tokenizer, skeleton
 from cosdpo.models.language import LanguageScorer, check_adapters
 from cosdpo.simplex import das_dennis
-from cosdpo.tasks.task import Findings, Measure, Task
+from cosdpo.tasks.task import Average, Findings, Measure, Task
 from cosdpo.training.devices import base_dtype
 from cosdpo.training.reference import model_fingerprint, reference_scores
 
@@ -82,7 +84,7 @@ class LanguageTask(Task):
             raise InputError(
                 f"data.max_length {config.data.max_length} exceeds the model's context of {context} tokens"
             )
-        soft = 0 if config.conditioning == "gated_lora" else config.model.soft_tokens
+        soft = config.model.soft_tokens if config.conditioning in ("hyper_prompt", "both") else 0
         room = min(config.data.max_length or context, context - soft)
         train, held_out = _load_both(config, tokenizer)
         train_tokens = tokenize(train, tokenizer, config.data, room)
@@ -113,6 +115,11 @@ class LanguageTask(Task):
     def create(self) -> Callable[[Config, torch.device], LanguageScorer]:
         """Builds a fresh scorer on a worker's device."""
         return _create
+
+    @property
+    def average(self) -> Average:
+        """Loads trained scorers; averages are exact sums of their LoRA updates."""
+        return _average
 
     def measure(self) -> Measure:
         """Measures scorers on the held-out data."""
@@ -180,14 +187,25 @@ def _create(config: Config, device: torch.device) -> LanguageScorer:
     return scorer.to(device)
 
 
+def _average(shares: Mapping[Path, float], config: Config, device: torch.device) -> LanguageScorer:
+    return average(shares, base_dtype(config, device), device)
+
+
 def _measure(
-    scorer: LanguageScorer, config: Config, indices: Iterable[int], lead: bool, data: Any, prompts: list[str]
+    scorer: LanguageScorer,
+    config: Config,
+    indices: Iterable[int],
+    lead: bool,
+    illustrate: bool = True,
+    *,
+    data: Any,
+    prompts: list[str],
 ) -> tuple[Measurement, int, int]:
     """Part of the grid, and the trained and frozen parameter counts."""
     grid = das_dennis(len(config.objectives), config.partitions)
     held_out: PreferenceData = ray.get(data)
     ids = [context.prompt for context in held_out.contexts[: len(prompts)]]
-    measurement = measure(scorer, held_out, config, grid, indices, prompts, ids, lead)
+    measurement = measure(scorer, held_out, config, grid, indices, prompts, ids, lead, illustrate)
     trained = scorer.trained_parameters()
     return measurement, trained, sum(p.numel() for p in scorer.parameters()) - trained
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ import ray
 import torch
 
 from cosdpo import run_folder
-from cosdpo.config import Config
+from cosdpo.config import Config, DataConfig
 from cosdpo.data.batching import BatchOrder
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking import RankingData, graded_labels
@@ -26,10 +26,10 @@ from cosdpo.evaluation.front import Main, Measured
 from cosdpo.evaluation.measure import showcase
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.evaluation.rankings import Order, Ranking
-from cosdpo.models.ranker import BaseRanker, RankingScorer
+from cosdpo.models.ranker import BaseRanker, RankingScorer, average
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.simplex import das_dennis
-from cosdpo.tasks.task import Findings, Measure, Task
+from cosdpo.tasks.task import Average, Findings, Measure, Task
 from cosdpo.training.devices import worker_device
 from cosdpo.training.distributed import Job, fit
 from cosdpo.training.loop import World
@@ -79,7 +79,7 @@ class RankingTask(Task):
     @staticmethod
     def resolved(config: Config) -> Config:
         """All auxiliary objectives where none are named, listwise comparisons, and an absolute path."""
-        data = {"comparisons": "listwise", "targets": "proportional"}
+        data = {"comparisons": "listwise", "targets": "gains"}
         given = {name: getattr(config.data, name) for name in data if name in config.data.model_fields_set}
         places = {
             name: str(Path(getattr(config.data, name)).expanduser().resolve())
@@ -122,9 +122,13 @@ class RankingTask(Task):
     def prepare(cls, config: Config) -> Self:
         """Reads the fold that data.fold names (0 is the only one)."""
         task = cls(config, read_split(config))
+        if task.split.train.numbers != task.split.held_out.numbers:
+            raise InputError("the files have different features; give files of one data set")
         for side in (task.train, task.held_out):
             side.comparisons(config.objectives)
-        mean_ndcg(np.zeros(len(task.split.held_out.relevance)), task.split.held_out.relevance, _offsets(task.held_out))
+        # The main label is judged, and trained on where there is no base yet.
+        for side in (task.held_out,) if config.model.base else (task.train, task.held_out):
+            mean_ndcg(np.zeros(len(side.labels)), side.lists.relevance, _offsets(side))
         BatchOrder(task.train.lengths, config.training.batch_size, config.seed)
         if config.model.base:
             base = BaseRanker.load(Path(config.model.base))
@@ -160,6 +164,11 @@ class RankingTask(Task):
         """Builds a fresh scorer on a worker's device."""
         return _create
 
+    @property
+    def average(self) -> Average:
+        """Loads trained scorers; averages are those of their parameters."""
+        return _average
+
     def measure(self) -> Measure:
         """Measures scorers on the held-out lists."""
         return partial(_measure, data=ray.put(self.held_out))
@@ -193,14 +202,14 @@ class RankingTask(Task):
         }
 
 
-def train_base(config: Config, lists: QueryLists) -> Path:
-    """Checkpoint folder of a base ranker, trained on the main label by ListNet unless that was done already.
+def base_config(config: Config) -> Config:
+    """The run of the base ranker: the main label alone, by ListNet.
 
     The loss of the conditioned run with one objective, temperature 1 and reference scores 0 is ListNet's: the base
     goes through the same loop.
     """
     training = {"steps": config.ranker.base_steps, "learning_rate": config.ranker.base_learning_rate, "penalty": 0.0}
-    run = config.model_copy(
+    return config.model_copy(
         update={
             "output": config.output / "base",
             "objectives": [MAIN],
@@ -208,6 +217,16 @@ def train_base(config: Config, lists: QueryLists) -> Path:
             "training": config.training.model_copy(update=training),
         }
     )
+
+
+def base_data(lists: QueryLists, data: DataConfig) -> RankingData:
+    """What the base ranker is trained on."""
+    return RankingData(lists, lists.relevance[:, None], data, kind="gains")
+
+
+def train_base(config: Config, lists: QueryLists) -> Path:
+    """Checkpoint folder of a base ranker, trained on the main label unless that was done already."""
+    run = base_config(config)
     done = run.output / "checkpoint"
     if done.exists():
         return done
@@ -217,7 +236,7 @@ def train_base(config: Config, lists: QueryLists) -> Path:
     job = Job(
         config=run.model_dump(mode="json"),
         create=partial(_create_base, numbers=lists.numbers, standardiser=standardiser),
-        data=ray.put(RankingData(lists, lists.relevance[:, None], config.data, kind="gains")),
+        data=ray.put(base_data(lists, config.data)),
         finish=_nothing,
     )
     with progress(run.output, run.training.steps, "base ranker"):
@@ -263,7 +282,13 @@ def _reference_scores(config_tree: dict[str, Any], data: RankingData) -> list[Fl
     return np.split(scores, data.lists.offsets[1:-1])
 
 
-def _measure(scorer: RankingScorer, config: Config, indices: Iterable[int], lead: bool, data: Any) -> Ranked:
+def _average(shares: Mapping[Path, float], config: Config, device: torch.device) -> RankingScorer:
+    return average(shares, device)
+
+
+def _measure(
+    scorer: RankingScorer, config: Config, indices: Iterable[int], lead: bool, illustrate: bool = True, *, data: Any
+) -> Ranked:
     held_out: RankingData = ray.get(data)
     grid = das_dennis(len(config.objectives), config.partitions)
     chosen = list(indices)
@@ -272,16 +297,16 @@ def _measure(scorer: RankingScorer, config: Config, indices: Iterable[int], lead
     scores = score_all(scorer, held_out, grid[chosen], config)
     for index, row in zip(chosen, scores, strict=True):
         ranked.ndcg[index], ranked.main[index] = _ndcg(row, held_out)
-    if lead:
+    if lead and illustrate:
         ranked.rankings = _rankings(scorer, held_out, config)
     return ranked
 
 
 @torch.no_grad()
 def score_all(scorer: Any, data: RankingData, weights: Floats, config: Config) -> npt.NDArray[np.float32]:
-    """Scores of all documents at several weights [W, m] and the trained temperature, [W, N]."""
+    """Scores of all documents at several weights [W, m] and the scorer's own trained temperature, [W, N]."""
     scores = np.zeros((len(weights), len(data.reference)), dtype=np.float32)
-    beta = torch.tensor(config.temperatures, dtype=torch.float32, device=scorer.device)
+    beta = torch.tensor(scorer.card.trained_temperature, dtype=torch.float32, device=scorer.device)
     w = torch.tensor(weights, dtype=torch.float32, device=scorer.device)
     for indices in data.in_order_of_length(config.evaluation.batch_tokens):
         lists = data.batch(indices).contexts.to(scorer.device)

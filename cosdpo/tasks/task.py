@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
 import numpy as np
@@ -12,36 +13,21 @@ import numpy.typing as npt
 import torch
 
 from cosdpo.config import Config
-from cosdpo.data.batching import Batch
+from cosdpo.data.training_data import TrainingData
 from cosdpo.evaluation.front import Main, Measured
 
 Floats = npt.NDArray[np.float64]
 
 
-class TrainingData(Protocol):
-    """Contexts with comparisons and reference scores; data/batching.py and data/ranking.py have one each."""
-
-    pairwise: bool
-    unit: str
-    """What a batch's items are: tokens or documents."""
-    lengths: npt.NDArray[np.int64]
-    """[N] items of each context, by which batches are bucketed."""
-
-    def __len__(self) -> int:
-        """Number of contexts."""
-
-    def batch(self, indices: Sequence[int]) -> Batch:
-        """The contexts at `indices`, padded to the longest list of candidates."""
-
-    def comparisons(self, objectives: Sequence[str]) -> Floats:
-        """Number of comparisons per objective, [m]."""
-
-
 class Measure(Protocol):
     """Measures a scorer at some of the grid's weights; picklable, as is the part that it returns."""
 
-    def __call__(self, scorer: Any, config: Config, indices: Iterable[int], lead: bool) -> Any:
-        """The lead also measures the base and illustrates the trade-off."""
+    def __call__(self, scorer: Any, config: Config, indices: Iterable[int], lead: bool, illustrate: bool = True) -> Any:
+        """The lead also measures the base and illustrates the trade-off, which only a conditioned scorer can."""
+
+
+Average = Callable[[Mapping[Path, float], Config, torch.device], Any]
+"""Loads one checkpoint (share 1), or the average of several; picklable."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +75,11 @@ class Task(ABC):
     @abstractmethod
     def create(self) -> Callable[[Config, torch.device], Any]:
         """Builds a fresh scorer on a worker's device; picklable."""
+
+    @property
+    @abstractmethod
+    def average(self) -> Average:
+        """Loads trained scorers from their checkpoints; a soup loads several at once."""
 
     @abstractmethod
     def measure(self) -> Measure:

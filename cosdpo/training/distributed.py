@@ -49,7 +49,7 @@ class Job:
     create: Callable[[Config, torch.device], Any]
     """Builds the scorer on the worker's device, under a seed that all workers share."""
     data: Any
-    """Object reference of the training PreferenceData."""
+    """Object reference of the training data."""
     finish: Callable[[Any, Config, World], Any]
     """Called on every worker with the trained scorer; must be picklable, as must what it returns."""
 

@@ -21,10 +21,11 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from cosdpo.config import Config
-from cosdpo.data.batching import Batch, BatchOrder, PreferenceData
+from cosdpo.data.batching import Batch, BatchOrder
+from cosdpo.data.training_data import TrainingData
 from cosdpo.errors import InputError
 from cosdpo.losses import conditioned_loss, listwise_dpo, pairwise_dpo
-from cosdpo.simplex import dirichlet
+from cosdpo.simplex import dirichlet, normalise
 from cosdpo.training.checkpoint import Clock
 
 
@@ -46,7 +47,7 @@ class World:
 class Objectives:
     """L_j of each context of a batch, scaled so that their mean over all contexts is the mean over comparisons."""
 
-    def __init__(self, data: PreferenceData, config: Config) -> None:
+    def __init__(self, data: TrainingData, config: Config) -> None:
         counts = data.comparisons(config.objectives)
         self.scale = torch.tensor(len(data) / counts, dtype=torch.float32)
         self.pairwise = data.pairwise
@@ -80,7 +81,7 @@ class Draw:
 class Sampler:
     """The global batch of any step: contexts, weights and temperatures, all functions of (seed, step)."""
 
-    def __init__(self, data: PreferenceData, config: Config) -> None:
+    def __init__(self, data: TrainingData, config: Config) -> None:
         self.order = BatchOrder(data.lengths, config.training.batch_size, config.seed)
         self.config = config
 
@@ -88,7 +89,10 @@ class Sampler:
         """The global batch of `step`, counted from 0."""
         config, size, m = self.config, self.config.training.batch_size, len(self.config.objectives)
         rng = np.random.default_rng((config.seed, step, 1))
-        weights = dirichlet(rng, size, m, config.training.alpha, config.training.stratified)
+        if config.training.weights:
+            weights = np.broadcast_to(normalise(config.training.weights, config.objectives), (size, m))
+        else:
+            weights = dirichlet(rng, size, m, config.training.alpha, config.training.stratified)
         beta = np.broadcast_to(np.array(config.temperatures), (size, m))
         if config.model.temperature_conditioned:
             # The scale kappa = ||beta||_1 stays the trained one: every other scale follows exactly after training.
@@ -121,7 +125,7 @@ def schedule(step: int, steps: int, warmup: float) -> float:
 
 def train(
     scorer: nn.Module,
-    data: PreferenceData,
+    data: TrainingData,
     config: Config,
     optimizer: torch.optim.Optimizer,
     start: Clock,
@@ -162,6 +166,8 @@ def train(
             with _synchronised(scorer, last=begin + micro >= share):
                 scores = scorer(batch.contexts, weights, beta)
                 rewards = (scores - batch.reference) * batch.mask
+                if batch.margins is not None:
+                    rewards = rewards - batch.margins
                 losses = objectives.losses(rewards, batch, beta)
                 labelled = batch.targets.any(-1)
                 loss = conditioned_loss(weights, losses, labelled, settings.penalty).sum() / settings.batch_size

@@ -30,16 +30,18 @@ def test_pairs_are_a_strict_order(values: list[float]) -> None:
 
 
 def test_targets_by_hand() -> None:
-    """argmax halves the mass of a tie; proportional divides by 6; (1, 2, 3) has the deviation sqrt(2/3)."""
+    """argmax halves the mass of a tie; proportional divides by 6; 2^s - 1 is 1, 3, 7; the deviation is sqrt(2/3)."""
     np.testing.assert_allclose(target_distribution([[1.0, 3.0, 3.0], None], "argmax"), [[0, 0.5, 0.5], [0, 0, 0]])
     np.testing.assert_allclose(target_distribution([[1.0, 2.0, 3.0]], "proportional"), [[1 / 6, 2 / 6, 3 / 6]])
+    np.testing.assert_allclose(target_distribution([[1.0, 2.0, 3.0]], "gains"), [[1 / 11, 3 / 11, 7 / 11]])
+    np.testing.assert_allclose(target_distribution([[0.0, 4.0], [2.0, 2.0]], "gains"), [[0, 1], [0, 0]])
     z = [math.exp(-math.sqrt(1.5)), 1.0, math.exp(math.sqrt(1.5))]
     np.testing.assert_allclose(target_distribution([[1.0, 2.0, 3.0]], "softmax"), [[x / sum(z) for x in z]])
 
 
-@given(scores, st.sampled_from(["argmax", "proportional", "softmax"]))
+@given(scores, st.sampled_from(["argmax", "proportional", "gains", "softmax"]))
 def test_targets_are_distributions_in_the_order_of_the_scores(values: list[float], kind: str) -> None:
-    if kind == "proportional":
+    if kind in ("proportional", "gains"):
         values = [abs(value) for value in values]
     target = target_distribution([values], kind)[0]  # type: ignore[arg-type]
     if min(values) == max(values):
@@ -62,7 +64,7 @@ def test_softmax_targets_ignore_scale_and_origin(values: list[float], scale: flo
     )
 
 
-@pytest.mark.parametrize("kind", ["argmax", "proportional", "softmax"])
+@pytest.mark.parametrize("kind", ["argmax", "proportional", "gains", "softmax"])
 def test_extreme_scores_stay_finite(kind: str) -> None:
     for values in ([0.0, 5e-324], [1.0, 1.0 + 2**-52], [0.0, 1e308]):
         target = target_distribution([values], kind)[0]  # type: ignore[arg-type]
@@ -70,11 +72,10 @@ def test_extreme_scores_stay_finite(kind: str) -> None:
         assert target[1] > target[0]
 
 
-def test_proportional_refuses_negative_scores() -> None:
-    with pytest.raises(
-        InputError, match=r"data\.targets is proportional but a score is -1; set data\.targets to softmax"
-    ):
-        target_distribution([[-1.0, 2.0]], "proportional")
+@pytest.mark.parametrize("kind", ["proportional", "gains"])
+def test_negative_scores_are_refused(kind: str) -> None:
+    with pytest.raises(InputError, match=rf"data\.targets is {kind} but a score is -1; set data\.targets to softmax"):
+        target_distribution([[-1.0, 2.0]], kind)  # type: ignore[arg-type]
 
 
 def test_lists_of_different_lengths_are_a_defect() -> None:

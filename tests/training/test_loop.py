@@ -39,6 +39,9 @@ class Table(nn.Module):
         self.table = nn.Parameter(torch.tensor([[*r, *[0.0] * (longest - len(r))] for r in rows]))
         self.asked: list[tuple[list[int], Tensor, Tensor]] = []
 
+    def decays(self, name: str) -> bool:
+        return False
+
     def forward(self, contexts: Sequence[Item], weights: Tensor, temperatures: Tensor) -> Tensor:
         indices = [c.index for c in contexts]
         self.asked.append((indices, weights, temperatures))

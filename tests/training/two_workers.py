@@ -1,6 +1,7 @@
 """One of two workers that train together, as a process of its own: python -m tests.training.two_workers FOLDER RANK.
 
-Reads FOLDER/config.json; writes FOLDER/trained.RANK.safetensors and FOLDER/lines.RANK. Run by test_loop.py.
+Reads FOLDER/config.json, of a tiny language model or a tiny ranker; writes FOLDER/trained.RANK.safetensors and
+FOLDER/lines.RANK. Run by test_invariants.py and test_ranking_invariants.py.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -17,15 +19,24 @@ from torch.nn.parallel import DistributedDataParallel
 from cosdpo.config import Config
 from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import World, optimizer_for, train
-from tests.tiny_models import preferences, scorer
+
+
+def made(config: Config) -> tuple[Any, Any]:
+    """Scorer and training data; a ranker needs no transformers."""
+    if config.task == "ranking":
+        from tests.tiny_rankers import ranking_data, scorer
+
+        return scorer(config), ranking_data(config)
+    from tests import tiny_models
+
+    return tiny_models.scorer(config), tiny_models.preferences(Path(config.model.base), config)
 
 
 def main(folder: Path, rank: int) -> None:
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
     config = Config.model_validate_json((folder / "config.json").read_text())
-    module = scorer(config)
-    data = preferences(Path(config.model.base), config)
+    module, data = made(config)
     lines: list[dict[str, float]] = []
     train(
         DistributedDataParallel(module),
@@ -37,7 +48,8 @@ def main(folder: Path, rank: int) -> None:
         lambda clock: None,
         World(rank, 2),
     )
-    save_file({n: p.detach().clone() for n, p in module.trainable().items()}, folder / f"trained.{rank}.safetensors")
+    trained = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
+    save_file(trained, folder / f"trained.{rank}.safetensors")
     (folder / f"lines.{rank}").write_text("".join(json.dumps(line) + "\n" for line in lines))
     dist.destroy_process_group()
 

@@ -1,0 +1,233 @@
+"""Several methods on equal terms: the same data, reference scores, order of batches, weights and measurements.
+
+    methods x seeds x weights -> trainings on Ray, shared where methods need the same -> fronts -> report.html
+
+Killed and started again with `resume`, it goes on with what is missing.
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import ray
+
+from cosdpo import cluster, run_folder
+from cosdpo import run as single_run
+from cosdpo.comparison.plan import Case, Entry, cases, entries, run_name
+from cosdpo.comparison.report import write_comparison
+from cosdpo.comparison.result import Result
+from cosdpo.comparison.schedule import Schedule, Step
+from cosdpo.comparison.table import StateTable
+from cosdpo.comparison.training import Trained, measure_some, train_one
+from cosdpo.config import Config
+from cosdpo.config_file import to_yaml
+from cosdpo.cross_validation import mean_front
+from cosdpo.errors import InputError
+from cosdpo.evaluation.front import Front, build
+from cosdpo.methods.method import Policy, TrainingRun
+from cosdpo.simplex import das_dennis
+from cosdpo.tasks import task_of
+from cosdpo.tasks.task import Task
+from cosdpo.training.tracking import check_trackers
+
+log = logging.getLogger("cosdpo")
+
+
+@dataclass
+class Prepared:
+    """A case whose data is read and has its reference scores."""
+
+    case: Case
+    task: Task
+    entries: list[Entry] = field(default_factory=list)
+
+
+def compare(config: Config) -> list[Result]:
+    """Trains, measures and reports all methods with all seeds.
+
+    Raises:
+        InputError: wrong input, or not a single method that could be finished.
+    """
+    config = single_run.located(config)
+    check(config)
+    found = cases(config)
+    prepared = [Prepared(case, task_of(case.config).prepare(case.config)) for case in found]
+    cluster.connect(config)
+    run_folder.create(config)
+    for one in prepared:
+        one.case.config.output.mkdir(parents=True, exist_ok=True)
+        one.task.add_reference()
+        one.entries = list(entries(one.task.config))
+    steps = [step for one in prepared for step in _steps(one)]
+    with StateTable(len(steps)) as table:
+        schedule = Schedule(steps, _slots(config), table.show)
+        schedule.run()
+    results, failures = _results(prepared, schedule)
+    if not results:
+        raise InputError(f"no method could be finished: {next(iter(failures.values()))}; mend it and --resume")
+    write_comparison(
+        config.output,
+        results,
+        {**prepared[0].task.facts(), "cases": len(found), "CPUs per run": config.comparison.cpus_per_run},
+        to_yaml(config),
+        shlex.join(["python", *sys.argv]),
+        failures,
+    )
+    return results
+
+
+def check(config: Config) -> None:
+    """What can be refused before any data is read."""
+    for what, chosen in (("methods", config.comparison.methods), ("seeds", config.comparison.seeds)):
+        if not chosen:
+            raise InputError(f"comparison.{what} is empty; name at least one")
+        if len({*map(str, chosen)}) < len(chosen):
+            raise InputError(f"comparison.{what} names one twice; name each once")
+    if config.training.weights:
+        raise InputError("training.weights is set, but a comparison sets the weights itself; leave it out")
+    single_run.check(config)
+    check_trackers(config)
+
+
+def _slots(config: Config) -> int:
+    """Runs that fit at once."""
+    available = ray.cluster_resources()
+    asked = {"CPU": config.comparison.cpus_per_run, "GPU": config.comparison.gpus_per_run}
+    fits = [int(available.get(kind, 0) / share) for kind, share in asked.items() if share]
+    if min(fits) < 1:
+        raise InputError(
+            f"a run needs {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs, the cluster has {available.get('CPU', 0):g} "
+            f"and {available.get('GPU', 0):g}: lower comparison.cpus_per_run or comparison.gpus_per_run"
+        )
+    return min(fits)
+
+
+def _steps(one: Prepared) -> list[Step]:
+    """Every training once, then the measurement of every method."""
+    config, folder = one.task.config, one.case.config.output / "runs"
+    options = {"num_cpus": config.comparison.cpus_per_run, "num_gpus": config.comparison.gpus_per_run, "max_calls": 1}
+    train, measure = ray.remote(train_one).options(**options), ray.remote(measure_some).options(**options)
+    data, measurement = ray.put(one.task.train), one.task.measure()
+    runs = {run_name(run): run for entry in one.entries for run in entry.runs}
+    wanted = {_source(run, name) for run in runs.values() for name in run.margins}
+    grid = das_dennis(len(config.objectives), config.partitions)
+
+    def training(name: str, run: TrainingRun) -> Step:
+        def start() -> object:
+            done = Trained.read(folder / name)
+            sources = [(folder / _source(run, other), share) for other, share in run.margins.items()]
+            return done or train.remote(
+                run.config.model_dump(mode="json"), folder / name, one.task.create, data, sources, name in wanted
+            )
+
+        needs = tuple(f"{one.case.name} {_source(run, other)}" for other in run.margins)
+        return Step(f"{one.case.name} {name}", run.config.training.steps, needs, start)
+
+    def measuring(entry: Entry) -> Step:
+        policies = []
+        steps_of = {run.name: run_name(run) for run in entry.runs}
+        for index, weights in enumerate(grid):
+            shares = entry.method.at(weights).shares
+            policies.append((index, Policy({steps_of[name]: share for name, share in shares.items()})))
+
+        def start() -> object:
+            if entry.front(one.case).exists():
+                return None
+            tree = config.model_dump(mode="json")
+            lead = entry.name == "cos"
+            return measure.remote(tree, folder, policies, one.task.average, measurement, True, lead)
+
+        needs = tuple(f"{one.case.name} {run_name(run)}" for run in entry.runs)
+        return Step(f"{one.case.name} measure {entry.name} ({entry.budget})", len(grid), needs, start)
+
+    return [training(name, run) for name, run in runs.items()] + [measuring(entry) for entry in one.entries]
+
+
+def _source(run: TrainingRun, name: str) -> str:
+    """Full name of the run that `run` takes margins from: trained as long as `run` itself."""
+    return f"{name}@{run.config.training.steps}"
+
+
+def _results(prepared: Sequence[Prepared], schedule: Schedule) -> tuple[list[Result], dict[str, str]]:
+    """A result per method, seed and budget; folds are averaged."""
+    failures = dict(schedule.failures)
+    gathered: dict[tuple[str, str, int], list[tuple[Front, Entry, list[Trained]]]] = {}
+    for one in prepared:
+        for entry in one.entries:
+            name = f"{one.case.name} measure {entry.name} ({entry.budget})"
+            if schedule.states[name] != "done":
+                continue
+            runs = [schedule.results[f"{one.case.name} {run_name(run)}"] for run in entry.runs]
+            front = _front(one, entry, schedule.results[name], runs)
+            gathered.setdefault((entry.name, entry.budget, one.case.seed), []).append((front, entry, runs))
+    results = []
+    folds = len({one.case.fold for one in prepared})
+    for (name, _, seed), found in gathered.items():
+        fronts = [front for front, _, _ in found]
+        if len(fronts) < folds:
+            failures[f"{name} seed-{seed}"] = f"only {len(fronts)} of {folds} folds were finished"
+            continue
+        entry = found[0][1]
+        results.append(
+            Result(
+                front=mean_front(fronts) if folds > 1 else fronts[0],
+                budget=entry.budget,
+                runs=len(entry.runs),
+                peak_memory=max(run.peak_memory for _, _, runs in found for run in runs),
+            )
+        )
+    return results, failures
+
+
+def _front(one: Prepared, entry: Entry, parts: list[object] | None, runs: Sequence[Trained]) -> Front:
+    """The front of a method in a case: measured now, or kept from before."""
+    path = entry.front(one.case)
+    if parts is None:
+        return Front.load(path)
+    config = one.task.config
+    grid = das_dennis(len(config.objectives), config.partitions)
+    findings = one.task.findings(parts, grid)
+    margins = any(run.margins for run in entry.runs)
+    total = sum(run.seconds + (run.reward_seconds if margins else 0.0) for run in runs)
+    front = build(
+        method=entry.name,
+        task=one.task.name,
+        objectives=config.objectives,
+        seed=one.case.seed,
+        trained_temperature=config.temperature,
+        train_seconds=float(np.mean([run.seconds for run in runs])),
+        train_seconds_total=total,
+        trained_parameters=sum(run.parameters for run in runs),
+        weights=grid,
+        metrics=findings.metrics,
+        main=findings.main,
+    )
+    front.save(path)
+    return front
+
+
+def print_results(config: Config, results: Sequence[Result]) -> None:
+    """Prints hypervolume and time of every method, and where the report is."""
+    names = list(dict.fromkeys((result.front.method, result.budget) for result in results))
+    for method, budget in names:
+        chosen = [r for r in results if (r.front.method, r.budget) == (method, budget)]
+        seconds = np.mean([r.front.train_seconds_total for r in chosen])
+        for metric in chosen[0].front.metrics:
+            volumes = [_volume(r.front, metric) for r in chosen]
+            deviation = np.std(volumes, ddof=1) if len(volumes) > 1 else 0.0
+            print(
+                f"{method} ({budget}) {metric}: hypervolume {np.mean(volumes):.4g} ± {deviation:.2g} over "
+                f"{len(volumes)} seeds, {chosen[0].runs} runs, {seconds:.0f} s of training"
+            )
+    print(f"report: {Path(config.output) / 'report.html'}")
+
+
+def _volume(front: Front, metric: str) -> float:
+    folds = front.metrics[metric].hypervolume_folds
+    return float(np.mean(folds)) if folds else front.metrics[metric].hypervolume

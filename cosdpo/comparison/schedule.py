@@ -1,0 +1,91 @@
+"""Steps with dependencies on Ray: at most what fits at once, the longest first, one failure does not sink the rest."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import ray
+
+State = Literal["waiting", "running", "done", "failed"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something to be done once `needs` are done."""
+
+    name: str
+    cost: float
+    """Relative length, such as optimiser steps; the longest of those that are ready starts first."""
+    needs: tuple[str, ...]
+    start: Callable[[], Any]
+    """Submits the step and returns its Ray object reference, or its result where it was done before."""
+
+
+class Schedule:
+    """Runs steps and keeps their states."""
+
+    def __init__(self, steps: Sequence[Step], slots: int, changed: Callable[[Schedule], None]) -> None:
+        """`changed` is called when a state changes, and at least every second while steps run."""
+        self.steps = {step.name: step for step in steps}
+        self.slots = slots
+        self.changed = changed
+        self.states: dict[str, State] = dict.fromkeys(self.steps, "waiting")
+        self.results: dict[str, Any] = {}
+        self.failures: dict[str, str] = {}
+        self.began = time.monotonic()
+        self.cost_before = 0.0
+        self.running: dict[Any, str] = {}
+
+    def run(self) -> None:
+        """Until every step is done or has failed."""
+        while self._fill() or self.running:
+            finished, _ = ray.wait(list(self.running), timeout=1.0)
+            for reference in finished:
+                name = self.running.pop(reference)
+                try:
+                    self._finish(name, ray.get(reference))
+                except ray.exceptions.RayError as error:
+                    cause = getattr(error, "cause", None) or error
+                    self._fail(name, f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}")
+            self.changed(self)
+
+    def _fill(self) -> bool:
+        """Starts what is ready and fits; true while something runs."""
+        ready = [
+            step
+            for step in self.steps.values()
+            if self.states[step.name] == "waiting" and all(self.states[need] == "done" for need in step.needs)
+        ]
+        for step in sorted(ready, key=lambda step: -step.cost):
+            if len(self.running) >= self.slots:
+                break
+            started = step.start()
+            if isinstance(started, ray.ObjectRef):
+                self.states[step.name] = "running"
+                self.running[started] = step.name
+            else:
+                self.cost_before += step.cost
+                self._finish(step.name, started)
+                return self._fill()
+        return bool(self.running)
+
+    def _finish(self, name: str, result: Any) -> None:
+        self.states[name] = "done"
+        self.results[name] = result
+
+    def _fail(self, name: str, reason: str) -> None:
+        """Marks a step and all that needs it."""
+        self.states[name] = "failed"
+        self.failures[name] = reason
+        for step in self.steps.values():
+            if name in step.needs and self.states[step.name] == "waiting":
+                self._fail(step.name, f"needs {name}, which failed")
+
+    def remaining_seconds(self) -> float | None:
+        """Estimated from what was done since the start; None before anything was."""
+        left = sum(step.cost for step in self.steps.values() if self.states[step.name] in ("waiting", "running"))
+        done = sum(step.cost for step in self.steps.values() if self.states[step.name] == "done") - self.cost_before
+        return (time.monotonic() - self.began) * left / done if done > 0 else None

@@ -1,0 +1,192 @@
+"""One training and one measurement of a comparison, each a Ray task with a folder of its own.
+
+seed-0/runs/single_0.3_0.7/   state/ (to go on after a kill)   checkpoint/   done.json   rewards.parquet (margins)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from cosdpo.config import Config
+from cosdpo.data.training_data import TrainingData
+from cosdpo.losses import modpo_margins
+from cosdpo.methods.method import Policy
+from cosdpo.tasks.task import Average, Measure
+from cosdpo.training.checkpoint import Clock, load_state, save_state
+from cosdpo.training.devices import worker_device
+from cosdpo.training.distributed import write_checkpoint
+from cosdpo.training.loop import optimizer_for, train
+
+Floats = npt.NDArray[np.float64]
+DONE = "done.json"
+REWARDS = "rewards.parquet"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is left of a finished training, in done.json."""
+
+    steps: int
+    seconds: float
+    """Wall time of the training loop, over all restarts."""
+    reward_seconds: float
+    """Wall time of scoring the training data for those that take margins from this run."""
+    parameters: int
+    peak_memory: int
+    """Largest resident memory of the process, in bytes; of the GPU's where one was used."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Trained | None:
+        """The finished training in `folder`, or None."""
+        path = folder / DONE
+        return cls(**json.loads(path.read_text())) if path.exists() else None
+
+
+def train_one(
+    config_tree: dict[str, Any],
+    folder: Path,
+    create: Callable[[Config, torch.device], Any],
+    data: TrainingData,
+    sources: Sequence[tuple[Path, float]],
+    keep_rewards: bool,
+) -> Trained:
+    """Trains one run to its end, from its own saved state where there is one.
+
+    Args:
+        sources: folders of the runs whose rewards are margins here, and their weights.
+        keep_rewards: also score the training data, for runs that have this one as a source.
+    """
+    config = Config.model_validate(config_tree)
+    device = _device(config)
+    torch.manual_seed(config.seed)
+    scorer = create(config, device)
+    optimizer = optimizer_for(scorer, config)
+    if sources:
+        data.set_margins(_margins(sources, config, data))
+    folder.mkdir(parents=True, exist_ok=True)
+    state, clock = folder / "state", Clock()
+    if (state / "training_clock.json").exists():
+        clock = load_state(state, scorer, optimizer)
+    lines = (folder / "metrics.jsonl").open("a")
+
+    def save(now: Clock) -> None:
+        temporary = folder / f".state.{os.getpid()}"
+        temporary.mkdir(exist_ok=True)
+        save_state(temporary, scorer, optimizer, now)
+        shutil.rmtree(state, ignore_errors=True)
+        temporary.rename(state)
+
+    def log(line: dict[str, float]) -> None:
+        lines.write(json.dumps(line) + "\n")
+        lines.flush()
+
+    with lines:
+        clock = train(scorer, data, config, optimizer, clock, log, save, device=device)
+    scorer.eval()
+    write_checkpoint(scorer, folder / "checkpoint")
+    began = time.perf_counter()
+    if keep_rewards:
+        _store(folder / REWARDS, rewards(scorer, config, data, device))
+    trained = Trained(
+        steps=clock.step,
+        seconds=clock.seconds,
+        reward_seconds=time.perf_counter() - began,
+        parameters=scorer.trained_parameters(),
+        peak_memory=_peak_memory(device),
+    )
+    temporary = folder / f".{DONE}"
+    temporary.write_text(json.dumps(asdict(trained)))
+    temporary.rename(folder / DONE)
+    shutil.rmtree(state, ignore_errors=True)
+    return trained
+
+
+@torch.no_grad()
+def rewards(scorer: Any, config: Config, data: TrainingData, device: torch.device) -> list[Floats]:
+    """Rewards beta r_i = beta (log pi - log pi_ref) of every candidate, [n] per context; one objective's policy."""
+    values: list[Floats] = [np.zeros(0)] * len(data)
+    m = len(config.objectives)
+    beta = torch.tensor(config.temperatures, device=device, dtype=torch.float32)
+    weights = torch.tensor(config.training.weights or [1 / m] * m, device=device, dtype=torch.float32)
+    own = int(np.argmax(config.training.weights)) if config.training.weights else 0
+    for indices in data.in_order_of_length(config.evaluation.batch_tokens):
+        batch = data.batch(indices).to(device)
+        rows = (len(indices), m)
+        scores = scorer(batch.contexts, weights.expand(rows), beta.expand(rows)) - batch.reference
+        scaled = (scores * config.temperatures[own]).double().cpu().numpy()
+        for index, row, count in zip(indices, scaled, batch.mask.sum(1).tolist(), strict=True):
+            values[index] = row[:count]
+    return values
+
+
+def _margins(sources: Sequence[tuple[Path, float]], config: Config, data: TrainingData) -> list[Floats]:
+    """(1 / beta) sum_k w_k r^k of every candidate, [n] per context."""
+    own = int(np.argmax(config.training.weights))
+    # MO-DPO trains at beta / w_j; the margin is divided by beta itself.
+    weight = 1 - sum(w for _, w in sources)
+    beta = config.temperatures[own] * weight
+    stored = [pq.read_table(folder / REWARDS)["rewards"].to_pylist() for folder, _ in sources]
+    shares = torch.tensor([w for _, w in sources], dtype=torch.float64)
+    return [
+        modpo_margins(torch.tensor(rows, dtype=torch.float64), shares, beta).numpy()
+        for rows in zip(*stored, strict=True)
+    ]
+
+
+def _store(path: Path, values: Sequence[Floats]) -> None:
+    temporary = path.with_name(f".{path.name}")
+    column = pa.array([row.tolist() for row in values], type=pa.list_(pa.float64()))
+    pq.write_table(pa.table({"rewards": column}), temporary)
+    temporary.rename(path)
+
+
+def measure_some(
+    config_tree: dict[str, Any],
+    runs: Path,
+    policies: Sequence[tuple[int, Policy]],
+    average: Average,
+    measure: Measure,
+    lead: bool,
+    illustrate: bool,
+) -> list[Any]:
+    """Measures the policies of some grid points; those of one policy share its loading.
+
+    Args:
+        runs: folder of the trained runs.
+        policies: (grid index, policy) pairs.
+    """
+    config = Config.model_validate(config_tree)
+    device = _device(config)
+    groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
+    for index, policy in policies:
+        groups.setdefault(tuple(policy.shares.items()), []).append(index)
+    parts = []
+    for number, (shares, indices) in enumerate(groups.items()):
+        scorer = average({runs / name / "checkpoint": share for name, share in shares}, config, device)
+        parts.append(measure(scorer, config, indices, lead and number == 0, illustrate))
+    return parts
+
+
+def _device(config: Config) -> torch.device:
+    torch.set_num_threads(max(1, int(config.comparison.cpus_per_run)))
+    return worker_device(config.comparison.gpus_per_run > 0)
+
+
+def _peak_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB

@@ -1,0 +1,55 @@
+"""The average of trained language scorers, as a soup needs it: exact for LoRA."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor
+
+from cosdpo.errors import InputError
+from cosdpo.models.base import load_base
+from cosdpo.models.language import LanguageScorer, read_card
+
+
+def average(shares: Mapping[Path, float], dtype: torch.dtype, device: torch.device) -> LanguageScorer:
+    """The language scorer whose update of every matrix is sum_j share_j B_j A_j.
+
+    Ranks are concatenated, A = [A_1; A_2; ...] and B = [share_1 B_1, share_2 B_2, ...]: averaging the factors instead
+    would mix B_1 with A_2.
+
+    Args:
+        shares: checkpoint folder of each unconditioned run with its share.
+
+    Raises:
+        InputError: checkpoints that are conditioned, or whose adapters differ in more than their values.
+    """
+    folders = list(shares)
+    if len(folders) == 1 and shares[folders[0]] == 1:
+        return LanguageScorer.load(folders[0], dtype, str(device))
+    card = read_card(folders[0])
+    settings = [LoraConfig.from_pretrained(str(folder)) for folder in folders]
+    first = settings[0]
+    if card.conditioning != "none" or len({(s.r, s.lora_alpha, str(s.target_modules)) for s in settings}) > 1:
+        raise InputError("only runs without conditioning and with the same adapters can be averaged")
+    parts = [_lora_tensors(folder, dtype, card.base) for folder in folders]
+    first.r, first.lora_alpha = first.r * len(parts), first.lora_alpha * len(parts)
+    model = get_peft_model(load_base(card.base, dtype), first)
+    joined = {}
+    for name in parts[0]:
+        tensors = [part[name] for part in parts]
+        if "lora_A" in name:
+            joined[name] = torch.cat(tensors, 0)
+        else:
+            joined[name] = torch.cat([s * t for s, t in zip(shares.values(), tensors, strict=True)], 1)
+    set_peft_model_state_dict(model, joined)
+    return LanguageScorer(model, card).to(device).eval()
+
+
+def _lora_tensors(folder: Path, dtype: torch.dtype, base: str) -> dict[str, Tensor]:
+    model = PeftModel.from_pretrained(load_base(base, dtype), str(folder))
+    tensors: dict[str, Tensor] = get_peft_model_state_dict(model)
+    return tensors
