@@ -76,6 +76,10 @@ def check(config: Config) -> None:
             f"temperature has {len(config.temperatures)} numbers for {len(config.objectives)} objectives; "
             "give one for all, or one each"
         )
+    if config.training.weights:
+        raise InputError("training.weights is for the runs of baselines: leave it out, or set method")
+    if config.task == "language" and config.conditioning == "none":
+        raise InputError("conditioning none is for the runs of baselines: choose another, or set method")
     if config.training.batch_size % config.scaling.workers:
         raise InputError(
             f"training.batch_size {config.training.batch_size} is not a multiple of scaling.workers "

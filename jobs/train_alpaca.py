@@ -18,9 +18,10 @@ CONFIG = Path(__file__).parent / "configs" / "alpaca.yaml"
 
 
 def job(config: Config) -> None:
-    from cosdpo.run import print_front, run
+    from cosdpo.run import print_front
+    from cosdpo.train import train
 
-    print_front(config, run(config))
+    print_front(config, train(config))
 
 
 if __name__ == "__main__":

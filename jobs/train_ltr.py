@@ -13,10 +13,10 @@ from cosdpo.config import Config
 
 
 def job(config: Config) -> None:
-    from cosdpo.cross_validation import run
     from cosdpo.run import print_front
+    from cosdpo.train import train
 
-    print_front(config, run(config))
+    print_front(config, train(config))
 
 
 if __name__ == "__main__":

@@ -19,8 +19,7 @@ import ray
 
 from cosdpo import cluster, run_folder
 from cosdpo import run as single_run
-from cosdpo.comparison.plan import Case, Entry, cases, entries, run_name
-from cosdpo.comparison.report import write_comparison
+from cosdpo.comparison.plan import Case, Entry, cases, entries, print_plan, run_name
 from cosdpo.comparison.result import Result
 from cosdpo.comparison.schedule import Schedule, Step
 from cosdpo.comparison.table import StateTable
@@ -34,7 +33,6 @@ from cosdpo.methods.method import Policy, TrainingRun
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Task
-from cosdpo.training.tracking import check_trackers
 
 log = logging.getLogger("cosdpo")
 
@@ -56,30 +54,73 @@ def compare(config: Config) -> list[Result]:
     """
     config = single_run.located(config)
     check(config)
-    found = cases(config)
-    prepared = [Prepared(case, task_of(case.config).prepare(case.config)) for case in found]
+    if config.comparison.plan:
+        print_plan(config)
+        return []
+    from cosdpo.comparison.report import write_comparison
+
+    done = execute(config)
+    write_comparison(
+        config.output,
+        done.results,
+        {**done.facts, "CPUs per run": config.comparison.cpus_per_run, "GPUs per run": config.comparison.gpus_per_run},
+        to_yaml(config),
+        shlex.join(["python", *sys.argv]),
+        done.failures,
+    )
+    return done.results
+
+
+def run_method(config: Config) -> Front:
+    """The front of config.method, whose trainings are scheduled together; writes the usual run folder.
+
+    Raises:
+        InputError: as for a single run, or a training failed.
+    """
+    comparison = config.comparison.model_copy(
+        update={"methods": [config.method], "seeds": [config.seed], "budgets": ["steps"], "plan": False}
+    )
+    config = single_run.located(config.model_copy(update={"comparison": comparison}))
+    check(config)
+    done = execute(config)
+    if done.failures:
+        name, reason = next(iter(done.failures.items()))
+        raise InputError(f"{name} failed: {reason}; what was finished is kept: run again with --resume")
+    front = done.results[0].front
+    single_run.write(config, front, {}, {**done.facts, "trainings": done.results[0].runs}, done.notes)
+    return front
+
+
+@dataclass(frozen=True)
+class Done:
+    """What came out of the steps of a comparison."""
+
+    results: list[Result]
+    failures: dict[str, str]
+    """Reason by step."""
+    facts: dict[str, str | int | float]
+    notes: dict[str, int]
+
+
+def execute(config: Config) -> Done:
+    """Reads the data of all cases, then trains and measures what is not done yet."""
+    prepared = [Prepared(case, task_of(case.config).prepare(case.config)) for case in cases(config)]
     cluster.connect(config)
+    slots = _slots(config)
     run_folder.create(config)
     for one in prepared:
         one.case.config.output.mkdir(parents=True, exist_ok=True)
         one.task.add_reference()
         one.entries = list(entries(one.task.config))
     steps = [step for one in prepared for step in _steps(one)]
-    with StateTable(len(steps)) as table:
-        schedule = Schedule(steps, _slots(config), table.show)
+    with StateTable() as table:
+        schedule = Schedule(steps, slots, table.show)
         schedule.run()
     results, failures = _results(prepared, schedule)
     if not results:
         raise InputError(f"no method could be finished: {next(iter(failures.values()))}; mend it and --resume")
-    write_comparison(
-        config.output,
-        results,
-        {**prepared[0].task.facts(), "cases": len(found), "CPUs per run": config.comparison.cpus_per_run},
-        to_yaml(config),
-        shlex.join(["python", *sys.argv]),
-        failures,
-    )
-    return results
+    first = prepared[0].task
+    return Done(results, failures, {**first.facts(), "cases": len(prepared)}, first.notes)
 
 
 def check(config: Config) -> None:
@@ -89,10 +130,7 @@ def check(config: Config) -> None:
             raise InputError(f"comparison.{what} is empty; name at least one")
         if len({*map(str, chosen)}) < len(chosen):
             raise InputError(f"comparison.{what} names one twice; name each once")
-    if config.training.weights:
-        raise InputError("training.weights is set, but a comparison sets the weights itself; leave it out")
     single_run.check(config)
-    check_trackers(config)
 
 
 def _slots(config: Config) -> int:
@@ -111,8 +149,11 @@ def _slots(config: Config) -> int:
 def _steps(one: Prepared) -> list[Step]:
     """Every training once, then the measurement of every method."""
     config, folder = one.task.config, one.case.config.output / "runs"
-    options = {"num_cpus": config.comparison.cpus_per_run, "num_gpus": config.comparison.gpus_per_run, "max_calls": 1}
-    train, measure = ray.remote(train_one).options(**options), ray.remote(measure_some).options(**options)
+    # A process for each call: the peak memory of a run shall not be that of the one before.
+    remote = ray.remote(
+        num_cpus=config.comparison.cpus_per_run, num_gpus=config.comparison.gpus_per_run, max_calls=1, max_retries=2
+    )
+    train, measure = remote(train_one), remote(measure_some)
     data, measurement = ray.put(one.task.train), one.task.measure()
     runs = {run_name(run): run for entry in one.entries for run in entry.runs}
     wanted = {_source(run, name) for run in runs.values() for name in run.margins}

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
+from rich.table import Table
 
 from cosdpo.comparison.result import Budget
 from cosdpo.config import Config, MethodName
@@ -15,6 +17,7 @@ from cosdpo.data.ranking_splits import fold_count
 from cosdpo.methods import method_of
 from cosdpo.methods.method import Method, TrainingRun
 from cosdpo.simplex import das_dennis
+from cosdpo.tasks import task_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -79,6 +82,34 @@ def entries(config: Config) -> Iterator[Entry]:
                 method = method_of(name, config.model_copy(update={"baseline": baseline}))
                 runs = method.runs(grid)
             yield Entry(name, budget, method, runs)
+
+
+def print_plan(config: Config) -> None:
+    """Prints methods with their trainings, steps and estimated cost.
+
+    A method is charged for every training that it needs, though trainings that several methods need are run once.
+    """
+    found = cases(config)
+    table = Table("method", "budget", "trainings", "steps", "GPU hours", box=None, pad_edge=False)
+    task = task_of(found[0].config).prepare(found[0].config)
+    flops = task.step_flops()
+    unique: dict[str, int] = {}
+    for entry in entries(found[0].config):
+        steps = sum(run.config.training.steps for run in entry.runs)
+        unique |= {run_name(run): run.config.training.steps for run in entry.runs}
+        table.add_row(entry.name, entry.budget, *_cost(len(entry.runs), steps, len(found), flops, config))
+    table.add_row("all, shared ones once", "", *_cost(len(unique), sum(unique.values()), len(found), flops, config))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"{len(config.comparison.seeds)} seeds, {len(found) // len(config.comparison.seeds)} fold(s); "
+        f"{flops:.3g} FLOP a step, {config.comparison.tflops:g} TFLOP/s sustained (comparison.tflops)"
+    )
+
+
+def _cost(runs: int, steps: int, cases: int, flops: float, config: Config) -> tuple[str, str, str]:
+    hours = steps * cases * flops / (config.comparison.tflops * 1e12) / 3600
+    return f"{runs * cases}", f"{steps * cases:,}", f"{hours:.3g}"
 
 
 def run_name(run: TrainingRun) -> str:

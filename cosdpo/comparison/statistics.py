@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
@@ -9,6 +10,8 @@ from typing import Annotated, Literal
 import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat
+
+from cosdpo.evaluation.narrative import number, short
 
 Array = npt.NDArray[np.float64]
 Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -90,3 +93,22 @@ def difference(own: Mapping[int, float], other: Mapping[int, float]) -> Differen
     elif abs(mean - against) <= pooled(mine, theirs) + 1e-12 * max(abs(mean), abs(against)):
         standing = "within"  # rounding is no difference either
     return Difference(mean / against if against else None, standing, len(shared))
+
+
+def written(mean: float, std: float | None) -> str:
+    """Mean and deviation to the same decimals, three digits of the mean: 0.0473 \u00b1 0.0025, 0.803 \u00b1 0.003.
+
+    Args:
+        std: None with one seed, which leaves the mean alone.
+    """
+    size = abs(mean)
+    if not 1e-4 <= size < 1000:
+        return number(mean) if std is None else f"{number(mean)} \u00b1 {short(std)}"
+    decimals = min(7, max(0, 2 - math.floor(math.log10(size)))) if size < 0.1 else 3 if size < 10 else 1
+    text = f"{mean:.{decimals}f}" if std is None else f"{mean:.{decimals}f} \u00b1 {std:.{decimals}f}"
+    return text.replace("-", "\u2212")
+
+
+def over_seeds(statistic: Statistic) -> str:
+    """The figure as people read it: mean and deviation, of one seed its value alone."""
+    return written(statistic.mean, statistic.std if len(statistic.seeds) > 1 else None)

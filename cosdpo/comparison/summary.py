@@ -29,6 +29,7 @@ from cosdpo.comparison.whole_file import whole_file
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
 from cosdpo.evaluation.front import Front
+from cosdpo.evaluation.narrative import main_metric
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -111,6 +112,8 @@ class Comparison(BaseModel):
     """Budget of `methods`: every run has its full number of steps."""
     higher_is_better: dict[str, bool]
     """By metric; False for losses, whose indicators are taken of the negated values."""
+    main_metric: str
+    """The metric that the verdict is about."""
     reference_point: dict[str, list[FiniteFloat]]
     """[m] by metric: the worst values that count for the hypervolume, as mean over the seeds."""
     reference_point_seeds: dict[str, list[list[FiniteFloat]]]
@@ -187,6 +190,7 @@ def summarise(results: Sequence[Result], failures: Mapping[str, str] | None = No
         objectives=first.objectives,
         seeds=seeds,
         higher_is_better={name: metric.higher_is_better for name, metric in first.metrics.items()},
+        main_metric=main_metric(first),
         reference_point={name: np.mean(points, axis=0).tolist() for name, points in reference.items()},
         reference_point_seeds=reference,
         base={name: np.mean(points, axis=0).tolist() for name, points in bases.items()},

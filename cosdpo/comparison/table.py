@@ -25,8 +25,7 @@ ORDER = {"failed": 0, "running": 1, "done": 2, "waiting": 3}
 class StateTable:
     """A context in which `show` keeps the table on stderr up to date."""
 
-    def __init__(self, steps: int) -> None:
-        self.total = steps
+    def __init__(self) -> None:
         self.live = Live(console=Console(stderr=True), refresh_per_second=2) if sys.stderr.isatty() else None
         self.before: dict[str, str] = {}
 

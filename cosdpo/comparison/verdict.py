@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from cosdpo.comparison.statistics import Difference, difference
+from cosdpo.comparison.statistics import Difference, difference, over_seeds
 from cosdpo.comparison.summary import Comparison, MethodSummary, conditioned
 from cosdpo.comparison.weights import Row
-from cosdpo.evaluation.narrative import PREFERRED_METRICS, listed, over_folds, short
+from cosdpo.evaluation.narrative import listed, short
 
 Methods = dict[str, MethodSummary]
 
@@ -25,15 +25,9 @@ class Duel:
     """Of the total training times."""
 
 
-def main_metric(comparison: Comparison) -> str:
-    """The metric that the headline is about: accuracy, NDCG, reward or loss, the first that was measured."""
-    known = comparison.higher_is_better
-    return next((name for name in PREFERRED_METRICS if name in known), next(iter(known)))
-
-
 def subject(comparison: Comparison) -> str:
     """The method that is judged: cos, else the best conditioned one, else the best of all."""
-    methods, metric = comparison.methods, main_metric(comparison)
+    methods, metric = comparison.methods, comparison.main_metric
     candidates = [name for name in methods if conditioned(name)] or list(methods)
     return "cos" if "cos" in candidates else max(candidates, key=lambda name: methods[name].hypervolume[metric].mean)
 
@@ -57,7 +51,7 @@ def duel(comparison: Comparison, metric: str, methods: Methods | None = None) ->
 
 def headline(comparison: Comparison) -> str:
     """One sentence: does the conditioned run reach what the best baseline reaches, and in what time?"""
-    fight = duel(comparison, main_metric(comparison))
+    fight = duel(comparison, comparison.main_metric)
     own = phrase(comparison, subject(comparison))
     if fight is None:
         return _capital(f"{own} and nothing to compare it with.")
@@ -90,14 +84,14 @@ def findings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     Args:
         rows: the main metric weight by weight.
     """
-    leading = main_metric(comparison)
+    leading = comparison.main_metric
     metrics = [leading, *(name for name in comparison.higher_is_better if name != leading)]
-    sentences = [_figures(comparison, fight) for name in metrics if (fight := duel(comparison, name))]
-    sentences += _others(comparison, leading)
+    figures = [_figures(comparison, fight) for name in metrics if (fight := duel(comparison, name))]
+    sentences = [*figures[:1], *_others(comparison, leading), *figures[1:]]
     if comparison.equal_time and (fight := duel(comparison, leading, comparison.equal_time)) and fight.volume.ratio:
         sentences.append(
-            f"Given equal training time, it reaches {_times(fight.volume.ratio)} the {leading} hypervolume of the best "
-            f"baseline, {fight.rival}{_standing(fight.volume)}."
+            f"Given equal training time, it reaches {_times(fight.volume.ratio)} the hypervolume of "
+            f"the {best_of(comparison)}, {fight.rival}{_standing(fight.volume)}."
         )
     sentences += [sentence] if (sentence := beaten(comparison, rows)) else []
     if any(method.seeds != comparison.seeds for method in comparison.methods.values()):
@@ -105,9 +99,7 @@ def findings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
         sentences.append(f"Not every method has every seed ({'; '.join(uneven)}): ratios are over the shared seeds.")
     if comparison.failures:
         count = len(comparison.failures)
-        sentences.append(
-            f"{count} part{'s' if count > 1 else ''} of the comparison failed and {'are' if count > 1 else 'is'} missing here."
-        )
+        sentences.append(f"Not all could be measured: {count} failure{'s are' if count > 1 else ' is'} listed below.")
     return sentences
 
 
@@ -119,9 +111,17 @@ def beaten(comparison: Comparison, rows: Sequence[Row]) -> str:
     m = len(comparison.objectives)
     every = {1: "the objective", 2: "both objectives"}.get(m, f"all {m} objectives")
     lost = sum(bool(row.beaten_by) for row in rows)
-    share = f"none of the {count} weights" if lost == 0 else f"{lost} of {count} weights"
+    word = "a baseline" if best_of(comparison) == "best baseline" else "another method"
     margin = " by more than the seeds\u2019 deviation" if len(comparison.methods[own].seeds) > 1 else " (one seed)"
-    return f"At {share}, {own} is below a baseline in {every}{margin}."
+    if lost == 0:
+        return f"At none of the {count} weights is {own} worse than {word} in {every}{margin}."
+    return f"At {lost} of {count} weights {own} is worse than {word} in {every}{margin}."
+
+
+def best_of(comparison: Comparison) -> str:
+    """What the strongest rival is called."""
+    baselines = conditioned(subject(comparison)) and not conditioned(rivals(comparison)[0])
+    return "best baseline" if baselines else "best of the others"
 
 
 def phrase(comparison: Comparison, name: str) -> str:
@@ -142,11 +142,13 @@ def _figures(comparison: Comparison, fight: Duel) -> str:
     """The hypervolumes behind one ratio."""
     own = comparison.methods[subject(comparison)].hypervolume[fight.metric]
     other = comparison.methods[fight.rival].hypervolume[fight.metric]
-    several = len(rivals(comparison)) > 1
-    ratio = f": {_times(fight.volume.ratio, alone=True)}{_standing(fight.volume)}" if fight.volume.ratio else ""
+    several = f"the {best_of(comparison)}, " if len(rivals(comparison)) > 1 else ""
+    ratio = (
+        f": {_times(fight.volume.ratio, alone=True)}{_standing(fight.volume, sure=True)}" if fight.volume.ratio else ""
+    )
     return (
-        f"{_capital(fight.metric)} hypervolume {over_folds(own.seeds)} against {over_folds(other.seeds)} of "
-        f"{'the best baseline, ' if several else ''}{fight.rival}{ratio}."
+        f"In {fight.metric}, the hypervolume is {over_seeds(own)} against {over_seeds(other)} of {several}{fight.rival}"
+        f"{ratio}."
     )
 
 
@@ -162,14 +164,13 @@ def _others(comparison: Comparison, metric: str) -> list[str]:
     return [f"It is {listed(parts)}."] if parts else []
 
 
-def _standing(found: Difference) -> str:
-    """How sure a ratio is, as an aside."""
-    return {
-        "above": "",
-        "below": "",
-        "within": " (within the seeds\u2019 deviation)",
-        "unknown": " (one seed: nothing can be said about deviation)",
-    }[found.standing]
+def _standing(found: Difference, sure: bool = False) -> str:
+    """How certain a ratio is, as an aside; what is certain is said only if `sure`."""
+    if found.standing == "within":
+        return " (within the seeds\u2019 deviation)"
+    if found.standing == "unknown":
+        return " (one seed: nothing can be said about deviation)"
+    return ", beyond the seeds\u2019 deviation" if sure else ""
 
 
 def _times(ratio: float | None, alone: bool = False) -> str:

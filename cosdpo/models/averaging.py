@@ -33,7 +33,7 @@ def average(shares: Mapping[Path, float], dtype: torch.dtype, device: torch.devi
     card = read_card(folders[0])
     settings = [LoraConfig.from_pretrained(str(folder)) for folder in folders]
     first = settings[0]
-    if card.conditioning != "none" or len({(s.r, s.lora_alpha, str(s.target_modules)) for s in settings}) > 1:
+    if card.conditioning != "none" or len({(s.r, s.lora_alpha, *sorted(s.target_modules or ())) for s in settings}) > 1:
         raise InputError("only runs without conditioning and with the same adapters can be averaged")
     parts = [_lora_tensors(folder, dtype, card.base) for folder in folders]
     first.r, first.lora_alpha = first.r * len(parts), first.lora_alpha * len(parts)

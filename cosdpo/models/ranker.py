@@ -236,8 +236,8 @@ class RankingScorer(Ranker):
                 those of the optimum at that temperature.
 
         Raises:
-            InputError: features of another width, not finite or none, wrong weights, or temperatures whose ratios this model was not
-                trained for.
+            InputError: features of another width, not finite or none, wrong weights, or temperatures whose ratios this
+                model was not trained for.
         """
         rows = np.asarray(features, dtype=np.float32)
         numbers = self.card.base.numbers

@@ -146,6 +146,12 @@ class LanguageTask(Task):
             for i in dict.fromkeys(number for number, _, _ in measurement.answers)
         ]
 
+    def step_flops(self) -> float:
+        """Estimated from the base's parameters and the mean length; the frozen base needs no gradient of its own."""
+        skeleton_parameters = sum(p.numel() for p in skeleton(load_config(self.config.model.base)).parameters())
+        tokens = float(np.mean(self.train.lengths)) * self.config.training.batch_size
+        return float(4 * skeleton_parameters * tokens)
+
     def facts(self) -> dict[str, str | int | float]:
         """Base, conditioning and sizes."""
         return {

@@ -186,6 +186,14 @@ class RankingTask(Task):
             pictures={"rankings": parts[0].rankings},
         )
 
+    def step_flops(self) -> float:
+        """Estimated from the network's size and the mean length of the lists."""
+        ranker = self.config.ranker
+        inputs = len(self.split.train.numbers) * (2 if ranker.list_features else 1)
+        matrices = (12 if ranker.architecture == "transformer" else 2) * ranker.layers * ranker.width**2
+        documents = float(np.mean(self.train.lengths)) * self.config.training.batch_size
+        return 6 * (inputs * ranker.width + matrices) * documents
+
     def facts(self) -> dict[str, str | int | float]:
         """Network and sizes."""
         ranker, sides = self.config.ranker, (self.split.train, self.split.held_out)

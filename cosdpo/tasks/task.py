@@ -90,5 +90,11 @@ class Task(ABC):
         """Joins the parts that `measure` returned; together they cover the grid [N, m], and the first is a lead's."""
 
     @abstractmethod
+    def step_flops(self) -> float:
+        """Floating-point operations of an optimiser step, estimated: 2 per parameter and item forward, 2 for the
+        gradients of activations, and 2 for those of the parameters that are trained.
+        """
+
+    @abstractmethod
     def facts(self) -> dict[str, str | int | float]:
         """What the report says about the run."""

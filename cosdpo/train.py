@@ -1,0 +1,22 @@
+"""What every training job calls: one conditioned run, its cross-validation, or the trainings of a baseline."""
+
+from __future__ import annotations
+
+from cosdpo import cross_validation
+from cosdpo import run as single
+from cosdpo.comparison.compare import run_method
+from cosdpo.config import Config
+from cosdpo.evaluation.front import Front
+
+
+def train(config: Config) -> Front:
+    """Trains by config.method, measures and reports; returns the front.
+
+    Raises:
+        InputError: anything wrong with configuration, data, model, cluster or output folder.
+    """
+    if config.method != "cos":
+        return run_method(config)
+    if config.task == "ranking":
+        return cross_validation.run(config)
+    return single.run(config)
