@@ -1,6 +1,6 @@
 """Training speed of the conditioned ranker against padded batches, and NDCG@10 of its base against LightGBM.
 
-    python benchmarks/ranking.py [--batch 16] [--queries 1024] [--turns 3]
+    python benchmarks/ranking.py [--batch 64] [--queries 1024] [--turns 3]
     python benchmarks/ranking.py --config jobs/configs/mslr_sample.yaml --data.train FOLDER [--seeds 5]
     python benchmarks/ranking.py --memory
 
@@ -302,7 +302,7 @@ def memory(batch: int) -> float:
 def main() -> None:
     """Speed and NDCG, or memory alone."""
     own = argparse.ArgumentParser(add_help=False)
-    own.add_argument("--batch", type=int, default=16)
+    own.add_argument("--batch", type=int, default=64)
     own.add_argument("--queries", type=int, default=1024)
     own.add_argument("--turns", type=int, default=3)
     own.add_argument("--seeds", type=int, default=5)

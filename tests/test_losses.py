@@ -11,7 +11,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from cosdpo.losses import conditioned_loss, cosmos_penalty, listwise_dpo, pairwise_dpo, plackett_luce, rescale
+from cosdpo.losses import (
+    conditioned_loss,
+    cosmos_penalty,
+    listwise_dpo,
+    modpo_margins,
+    pairwise_dpo,
+    plackett_luce,
+    rescale,
+)
 
 LN = math.log
 
@@ -259,6 +267,61 @@ class TestCosmosPenalty:
         losses = tensor([4, 3, 1], [0.5, 0.2, 0.9]).requires_grad_()
         labelled = torch.tensor([[True, True, False], [True, True, True]])
         assert torch.autograd.gradcheck(lambda x: conditioned_loss(weights, x, labelled, 0.5), losses)
+
+
+class TestModpo:
+    """MO-DPO's published loss of objective j, with Delta = preferred minus dispreferred:
+
+        L = - log sigmoid( (1 / w_j) [ beta (Delta log pi - Delta log pi_ref) - sum_{k != j} w_k Delta r^k ] )
+
+    At w = (.5, .3, .2), j = 0 and beta = .1:
+
+        Delta log pi - Delta log pi_ref    Delta r^1   Delta r^2    argument of the sigmoid
+        10                                  1          -.5          (1 - (.3 - .1)) / .5 = 1.6
+        -4                                  2          1            (-.4 - (.6 + .2)) / .5 = -2.4
+        0                                   -1         -1.5         (0 - (-.3 - .3)) / .5 = 1.2
+    """
+
+    beta, own, others = 0.1, 0.5, tensor(0.3, 0.2)
+    # Preferred and dispreferred candidate of the three pairs; only their differences are given above.
+    rewards = tensor([7, -3], [-1, 3], [2, 2])
+    margin_rewards = torch.stack([tensor([1, 0], [1, -1], [0, 1]), tensor([0, 0.5], [4, 3], [-1, 0.5])])
+
+    def trained(self, rewards: Tensor, margin_rewards: Tensor) -> tuple[Tensor, Tensor]:
+        """What the loop makes of it: rewards less margins, at temperature beta / w_j."""
+        shifted = rewards - modpo_margins(margin_rewards, self.others, self.beta)
+        return shifted, torch.full((len(rewards), 1), self.beta / self.own, dtype=torch.float64)
+
+    def test_pairwise_by_hand(self):
+        losses = pairwise_dpo(*self.preferring_the_first(*self.trained(self.rewards, self.margin_rewards)))
+        expected = [LN(1 + math.exp(-1.6)), LN(1 + math.exp(2.4)), LN(1 + math.exp(-1.2))]
+        assert losses[:, 0].tolist() == pytest.approx(expected, rel=1e-12)
+
+    @staticmethod
+    def preferring_the_first(rewards: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        return rewards, prefers(2, (0, 1)).expand(len(rewards), 1, 2, 2), beta
+
+    def test_listwise_by_hand(self):
+        # beta r = (2, 1, 0), sum_k w_k r^k = (.3 + 0, 0 + .2, -.3 + .4) = (.3, .2, .1); over w_j: (3.4, 1.6, -.2).
+        rewards, margin_rewards = tensor([20, 10, 0]), torch.stack([tensor([1, 0, -1]), tensor([0, 1, 2])])
+        shifted, beta = self.trained(rewards, margin_rewards)
+        loss = listwise_dpo(shifted, tensor([[0.6, 0.4, 0]]), beta, everything(1, 3))
+        normaliser = LN(math.exp(3.4) + math.exp(1.6) + math.exp(-0.2))
+        assert loss.item() == pytest.approx(0.6 * (normaliser - 3.4) + 0.4 * (normaliser - 1.6), rel=1e-12)
+
+    def test_all_the_weight_and_no_margins_is_dpo(self):
+        margins = modpo_margins(torch.zeros(2, 3, 2, dtype=torch.float64), self.others, self.beta)
+        beta = torch.full((3, 1), self.beta / 1.0, dtype=torch.float64)
+        losses = pairwise_dpo(*self.preferring_the_first(self.rewards - margins, beta))
+        # Margins 1, -.4 and 0 of plain DPO at beta .1.
+        assert losses[:, 0].tolist() == pytest.approx([LN(1 + math.exp(-1)), LN(1 + math.exp(0.4)), LN(2)], rel=1e-12)
+
+    def test_a_constant_per_context_in_a_margin_reward_changes_nothing(self):
+        # A reward is known up to a constant of the prompt.
+        plain = pairwise_dpo(*self.preferring_the_first(*self.trained(self.rewards, self.margin_rewards)))
+        moved = self.margin_rewards + tensor([[5], [-7], [100]], [[1], [2], [3]])
+        other = pairwise_dpo(*self.preferring_the_first(*self.trained(self.rewards, moved)))
+        torch.testing.assert_close(other, plain, rtol=1e-9, atol=0)
 
 
 class TestRescale:

@@ -20,6 +20,7 @@ import ray
 from cosdpo import cluster, run_folder
 from cosdpo import run as single_run
 from cosdpo.comparison.plan import Case, Entry, cases, entries, print_plan, run_name
+from cosdpo.comparison.report import write_comparison
 from cosdpo.comparison.result import Result
 from cosdpo.comparison.schedule import Schedule, Step
 from cosdpo.comparison.table import StateTable
@@ -57,8 +58,6 @@ def compare(config: Config) -> list[Result]:
     if config.comparison.plan:
         print_plan(config)
         return []
-    from cosdpo.comparison.report import write_comparison
-
     done = execute(config)
     write_comparison(
         config.output,
@@ -254,21 +253,17 @@ def _front(one: Prepared, entry: Entry, parts: list[object] | None, runs: Sequen
 
 
 def print_results(config: Config, results: Sequence[Result]) -> None:
-    """Prints hypervolume and time of every method, and where the report is."""
+    """Prints hypervolume and time of every method, and where the report is; nothing after a plan."""
     names = list(dict.fromkeys((result.front.method, result.budget) for result in results))
     for method, budget in names:
         chosen = [r for r in results if (r.front.method, r.budget) == (method, budget)]
         seconds = np.mean([r.front.train_seconds_total for r in chosen])
         for metric in chosen[0].front.metrics:
-            volumes = [_volume(r.front, metric) for r in chosen]
+            volumes = [r.front.metrics[metric].hypervolume for r in chosen]
             deviation = np.std(volumes, ddof=1) if len(volumes) > 1 else 0.0
             print(
                 f"{method} ({budget}) {metric}: hypervolume {np.mean(volumes):.4g} ± {deviation:.2g} over "
                 f"{len(volumes)} seeds, {chosen[0].runs} runs, {seconds:.0f} s of training"
             )
-    print(f"report: {Path(config.output) / 'report.html'}")
-
-
-def _volume(front: Front, metric: str) -> float:
-    folds = front.metrics[metric].hypervolume_folds
-    return float(np.mean(folds)) if folds else front.metrics[metric].hypervolume
+    if results:
+        print(f"report: {Path(config.output) / 'report.html'}")

@@ -159,7 +159,7 @@ def of_budget(results: Sequence[Result], budget: Budget) -> list[Result]:
     """Results of one budget, in their order.
 
     With equal time, the conditioned runs with full steps are their own measure: they stand in where they were not
-    given again. Without any other result of that budget there is nothing to compare, and the list is empty.
+    given again, unless nothing else has that budget.
     """
     chosen = [result for result in results if result.budget == budget]
     if budget == "time" and chosen:

@@ -55,6 +55,7 @@ def headline(comparison: Comparison) -> str:
     own = phrase(comparison, subject(comparison))
     if fight is None:
         return _capital(f"{own} and nothing to compare it with.")
+    reach, stay = ("reach", "stay") if own.endswith("runs") and not own.startswith("the") else ("reaches", "stays")
     volume, rival = fight.volume, phrase(comparison, fight.rival)
     many = comparison.methods[fight.rival].runs > 1
     time = f"in {_times(fight.time.ratio)} {'their' if many else 'its'} training time" if fight.time.ratio else ""
@@ -65,17 +66,17 @@ def headline(comparison: Comparison) -> str:
         mine = comparison.methods[subject(comparison)].hypervolume[fight.metric].mean
         if mine == 0:
             return _capital(f"neither {own} nor {rival} has any point beyond the reference point.")
-        return _capital(f"{own} reaches beyond the reference point in every objective at once, {rival} nowhere.")
+        return _capital(f"{own} {reach} beyond the reference point in every objective at once, {rival} nowhere.")
     ratio = _times(volume.ratio)
     if volume.standing == "within":
         return (
-            f"No difference beyond the seeds\u2019 deviation: {own} reaches {ratio} the hypervolume of {rival}{ending}"
+            f"No difference beyond the seeds\u2019 deviation: {own} {reach} {ratio} the hypervolume of {rival}{ending}"
         )
     if volume.standing == "below":
         amount = f"{ratio} {'their' if many else 'its'} hypervolume, beyond the deviation of {volume.seeds} seeds"
-        return _capital(f"{own} stays below {rival}: {amount}{ending}")
+        return _capital(f"{own} {stay} below {rival}: {amount}{ending}")
     before = "on one seed, " if volume.standing == "unknown" else ""
-    return _capital(f"{before}{own} reaches {ratio} the hypervolume of {rival}{ending.removeprefix(',')}")
+    return _capital(f"{before}{own} {reach} {ratio} the hypervolume of {rival}{ending.removeprefix(',')}")
 
 
 def findings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
@@ -143,12 +144,11 @@ def _figures(comparison: Comparison, fight: Duel) -> str:
     own = comparison.methods[subject(comparison)].hypervolume[fight.metric]
     other = comparison.methods[fight.rival].hypervolume[fight.metric]
     several = f"the {best_of(comparison)}, " if len(rivals(comparison)) > 1 else ""
-    ratio = (
-        f": {_times(fight.volume.ratio, alone=True)}{_standing(fight.volume, sure=True)}" if fight.volume.ratio else ""
-    )
+    ratio, leading = fight.volume.ratio, fight.metric == comparison.main_metric
+    ending = f": {_times(ratio, alone=True)}{_standing(fight.volume, True, leading)}" if ratio else ""
     return (
         f"In {fight.metric}, the hypervolume is {over_seeds(own)} against {over_seeds(other)} of {several}{fight.rival}"
-        f"{ratio}."
+        f"{ending}."
     )
 
 
@@ -164,12 +164,12 @@ def _others(comparison: Comparison, metric: str) -> list[str]:
     return [f"It is {listed(parts)}."] if parts else []
 
 
-def _standing(found: Difference, sure: bool = False) -> str:
-    """How certain a ratio is, as an aside; what is certain is said only if `sure`."""
+def _standing(found: Difference, sure: bool = False, unknown: bool = False) -> str:
+    """How certain a ratio is, as an aside; certainty is said only if `sure`, a lack of seeds only if `unknown`."""
     if found.standing == "within":
         return " (within the seeds\u2019 deviation)"
     if found.standing == "unknown":
-        return " (one seed: nothing can be said about deviation)"
+        return " (one seed: nothing can be said about deviation)" if unknown else ""
     return ", beyond the seeds\u2019 deviation" if sure else ""
 
 
