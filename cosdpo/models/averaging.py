@@ -25,16 +25,18 @@ def average(shares: Mapping[Path, float], dtype: torch.dtype, device: torch.devi
         shares: checkpoint folder of each unconditioned run with its share.
 
     Raises:
-        InputError: checkpoints that are conditioned, or whose adapters differ in more than their values.
+        InputError: checkpoints that are conditioned, or that differ in more than the values of their adapters.
     """
     folders = list(shares)
     if len(folders) == 1 and shares[folders[0]] == 1:
         return LanguageScorer.load(folders[0], dtype, str(device))
-    card = read_card(folders[0])
+    cards = [read_card(folder) for folder in folders]
+    card = cards[0]
     settings = [LoraConfig.from_pretrained(str(folder)) for folder in folders]
     first = settings[0]
-    if card.conditioning != "none" or len({(s.r, s.lora_alpha, *sorted(s.target_modules or ())) for s in settings}) > 1:
-        raise InputError("only runs without conditioning and with the same adapters can be averaged")
+    adapters = {(s.r, s.lora_alpha, *sorted(s.target_modules or ())) for s in settings}
+    if card.conditioning != "none" or any(other != card for other in cards) or len(adapters) > 1:
+        raise InputError("only runs without conditioning, on the same base and with the same adapters can be averaged")
     parts = [_lora_tensors(folder, dtype, card.base) for folder in folders]
     first.r, first.lora_alpha = first.r * len(parts), first.lora_alpha * len(parts)
     model = get_peft_model(load_base(card.base, dtype), first)
