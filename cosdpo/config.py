@@ -234,6 +234,9 @@ class ComparisonConfig(Section):
 
     methods: list[MethodName] = ["cos", "linear_scalarization", "soup", "modpo"]
     """Methods to compare."""
+    conditionings: list[str] = []
+    """Further conditionings to compare next to the one that is configured: hyper_prompt, gated_lora or both for a
+    language model, concatenation, gates or both for a ranker."""
     seeds: list[NonNegative] = [0, 1, 2]
     """Seeds of every method."""
     budgets: list[Literal["steps", "time"]] = ["steps"]

@@ -19,7 +19,7 @@ import ray
 
 from cosdpo import cluster, run_folder
 from cosdpo import run as single_run
-from cosdpo.comparison.plan import Case, Entry, cases, entries, print_plan, run_name
+from cosdpo.comparison.plan import Case, Entry, cases, conditioned_by, entries, print_plan, run_name
 from cosdpo.comparison.report import write_comparison
 from cosdpo.comparison.result import Result
 from cosdpo.comparison.schedule import Schedule, Step
@@ -124,11 +124,14 @@ def execute(config: Config) -> Done:
 
 def check(config: Config) -> None:
     """What can be refused before any data is read."""
-    for what, chosen in (("methods", config.comparison.methods), ("seeds", config.comparison.seeds)):
+    for what in ("methods", "seeds", "budgets"):
+        chosen = getattr(config.comparison, what)
         if not chosen:
             raise InputError(f"comparison.{what} is empty; name at least one")
         if len({*map(str, chosen)}) < len(chosen):
             raise InputError(f"comparison.{what} names one twice; name each once")
+    for kind in config.comparison.conditionings:
+        single_run.check(conditioned_by(kind, config))
     single_run.check(config)
 
 
@@ -180,8 +183,7 @@ def _steps(one: Prepared) -> list[Step]:
             if entry.front(one.case).exists():
                 return None
             tree = config.model_dump(mode="json")
-            lead = entry.name == "cos"
-            return measure.remote(tree, folder, policies, one.task.average, measurement, True, lead)
+            return measure.remote(tree, folder, policies, one.task.average, measurement)
 
         needs = tuple(f"{one.case.name} {run_name(run)}" for run in entry.runs)
         return Step(f"{one.case.name} measure {entry.name} ({entry.budget})", len(grid), needs, start)

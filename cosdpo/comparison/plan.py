@@ -12,9 +12,11 @@ from rich.console import Console
 from rich.table import Table
 
 from cosdpo.comparison.result import Budget
-from cosdpo.config import Config, MethodName
+from cosdpo.config import Config
 from cosdpo.data.ranking_splits import fold_count
+from cosdpo.errors import InputError
 from cosdpo.methods import method_of
+from cosdpo.methods.cos import Cos
 from cosdpo.methods.method import Method, TrainingRun
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
@@ -42,14 +44,15 @@ class Case:
 class Entry:
     """One method in one case under one budget."""
 
-    name: MethodName
+    name: str
+    """The method's, and the conditioning where several are compared: cos, or cos, hyper_prompt."""
     budget: Budget
     method: Method
     runs: list[TrainingRun]
 
     def front(self, case: Case) -> Path:
         """Where its front is kept."""
-        return case.config.output / f"{self.name}-{self.budget}.json"
+        return case.config.output / f"{self.name.replace(', ', '-')}-{self.budget}.json"
 
 
 def cases(config: Config) -> list[Case]:
@@ -82,6 +85,23 @@ def entries(config: Config) -> Iterator[Entry]:
                 method = method_of(name, config.model_copy(update={"baseline": baseline}))
                 runs = method.runs(grid)
             yield Entry(name, budget, method, runs)
+    for kind in config.comparison.conditionings:
+        variant = Cos(conditioned_by(kind, config), f"cos_{kind}")
+        yield Entry(f"cos, {kind}", "steps", variant, variant.runs(grid))
+
+
+def conditioned_by(kind: str, config: Config) -> Config:
+    """`config` with another conditioning.
+
+    Raises:
+        InputError: there is no such conditioning for the task.
+    """
+    known = ("concatenation", "gates", "both") if config.task == "ranking" else ("hyper_prompt", "gated_lora", "both")
+    if kind not in known:
+        raise InputError(f"comparison.conditionings names {kind!r}; a {config.task} model knows {', '.join(known)}")
+    if config.task == "ranking":
+        return config.model_copy(update={"ranker": config.ranker.model_copy(update={"conditioning": kind})})
+    return config.model_copy(update={"conditioning": kind})
 
 
 def print_plan(config: Config) -> None:

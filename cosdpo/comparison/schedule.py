@@ -41,7 +41,9 @@ class Schedule:
 
     def run(self) -> None:
         """Until every step is done or has failed."""
-        while self._fill() or self.running:
+        self._fill()
+        while self.running:
+            self.changed(self)
             finished, _ = ray.wait(list(self.running), timeout=1.0)
             for reference in finished:
                 name = self.running.pop(reference)
@@ -50,18 +52,20 @@ class Schedule:
                 except ray.exceptions.RayError as error:
                     cause = getattr(error, "cause", None) or error
                     self._fail(name, f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}")
-            self.changed(self)
+            self._fill()
+        self.changed(self)
 
-    def _fill(self) -> bool:
-        """Starts what is ready and fits; true while something runs."""
-        ready = [
-            step
-            for step in self.steps.values()
-            if self.states[step.name] == "waiting" and all(self.states[need] == "done" for need in step.needs)
-        ]
-        for step in sorted(ready, key=lambda step: -step.cost):
-            if len(self.running) >= self.slots:
-                break
+    def _fill(self) -> None:
+        """Starts what is ready and fits, one after another: a step that was done before may make others ready."""
+        while len(self.running) < self.slots:
+            ready = [
+                step
+                for step in self.steps.values()
+                if self.states[step.name] == "waiting" and all(self.states[need] == "done" for need in step.needs)
+            ]
+            if not ready:
+                return
+            step = max(ready, key=lambda step: step.cost)
             started = step.start()
             if isinstance(started, ray.ObjectRef):
                 self.states[step.name] = "running"
@@ -69,8 +73,6 @@ class Schedule:
             else:
                 self.cost_before += step.cost
                 self._finish(step.name, started)
-                return self._fill()
-        return bool(self.running)
 
     def _finish(self, name: str, result: Any) -> None:
         self.states[name] = "done"

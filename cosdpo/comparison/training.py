@@ -6,7 +6,6 @@ seed-0/runs/single_0.3_0.7/   state/ (to go on after a kill)   checkpoint/   don
 from __future__ import annotations
 
 import json
-import os
 import resource
 import shutil
 import time
@@ -30,6 +29,7 @@ from cosdpo.training.checkpoint import Clock, load_state, save_state
 from cosdpo.training.devices import worker_device
 from cosdpo.training.distributed import write_checkpoint
 from cosdpo.training.loop import optimizer_for, train
+from cosdpo.training.tracking import METRICS, read_metrics
 
 Floats = npt.NDArray[np.float64]
 DONE = "done.json"
@@ -81,10 +81,13 @@ def train_one(
     state, clock = folder / "state", Clock()
     if (state / "training_clock.json").exists():
         clock = load_state(state, scorer, optimizer)
-    lines = (folder / "metrics.jsonl").open("a")
+    # Steps after the saved state are done anew, and their lines with them.
+    kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= clock.step]
+    (folder / METRICS).write_text("".join(kept))
+    lines = (folder / METRICS).open("a")
 
     def save(now: Clock) -> None:
-        temporary = folder / f".state.{os.getpid()}"
+        temporary = folder / ".state"  # one name, so that the next save takes over what a kill left
         temporary.mkdir(exist_ok=True)
         save_state(temporary, scorer, optimizer, now)
         shutil.rmtree(state, ignore_errors=True)
@@ -160,8 +163,6 @@ def measure_some(
     policies: Sequence[tuple[int, Policy]],
     average: Average,
     measure: Measure,
-    lead: bool,
-    illustrate: bool,
 ) -> list[Any]:
     """Measures the policies of some grid points; those of one policy share its loading.
 
@@ -177,7 +178,7 @@ def measure_some(
     parts = []
     for number, (shares, indices) in enumerate(groups.items()):
         scorer = average({runs / name / "checkpoint": share for name, share in shares}, config, device)
-        parts.append(measure(scorer, config, indices, lead and number == 0, illustrate))
+        parts.append(measure(scorer, config, indices, number == 0, False))
     return parts
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cosdpo.config import Config
 from cosdpo.methods.method import Floats, Method, Policy, TrainingRun
 
 NAME = "cos"
@@ -12,10 +13,15 @@ NAME = "cos"
 class Cos(Method):
     """One run for the whole front."""
 
+    def __init__(self, config: Config, name: str = NAME) -> None:
+        """`name` tells the runs of several conditionings apart."""
+        super().__init__(config)
+        self.name = name
+
     def runs(self, grid: Floats) -> list[TrainingRun]:
         """The conditioned run."""
-        return [TrainingRun(NAME, self.config)]
+        return [TrainingRun(self.name, self.config)]
 
     def at(self, weights: Sequence[float] | Floats) -> Policy:
         """The same model at every weight; it is told the weights when it is used."""
-        return Policy({NAME: 1.0})
+        return Policy({self.name: 1.0})

@@ -2,6 +2,9 @@
 
 Prompts of unequal length are padded on the left; keys and values are cached, so each new token costs one position.
 With scope `response` the frozen base encodes the prompt and the tuned model takes over at its last token.
+
+A row at c times the trained temperature is decoded by two passes that share its tokens, one of the tuned model and one
+of the base: its logits are (1 - 1/c) z_ref + (1/c) z. A row at c = 1 needs no base, one at infinity no tuned model.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ def generate(
     sampling_temperature: float = 0.0,
     seed: int = 0,
     end: int | None = None,
+    ratios: Sequence[float] | None = None,
 ) -> list[list[int]]:
     """New tokens of each prompt, without the end token; a row also ends where the model's context does.
 
@@ -36,8 +40,9 @@ def generate(
         sampling_temperature: 0 takes the likeliest token; otherwise logits are divided by it.
         seed: each row draws from its own generator, seeded by (seed, row's index), whatever else is in the batch.
         end: token id that ends a row; never the first one, since an empty text answers nothing.
+        ratios: [B] c of each row, the wanted over the trained temperature, > 0 and perhaps infinite; None is 1.
     """
-    decoder = _Decoder(scorer, prompts, weights, temperatures)
+    decoder = _Mixture(scorer, prompts, weights, temperatures, ratios or [1.0] * len(prompts))
     generators = [torch.Generator().manual_seed(seed * 1_000_003 + row) for row in range(len(prompts))]
     outputs: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
@@ -65,8 +70,56 @@ def _choose(logits: Tensor, temperature: float, generators: list[torch.Generator
     return torch.cat(draws).to(logits.device)
 
 
+class _Mixture:
+    """Tuned rows and base rows of one batch that share their tokens."""
+
+    def __init__(
+        self,
+        scorer: LanguageScorer,
+        prompts: Sequence[list[int]],
+        weights: Tensor | None,
+        temperatures: Tensor | None,
+        ratios: Sequence[float],
+    ) -> None:
+        self.scorer = scorer
+        c = torch.tensor(ratios, device=scorer.device, dtype=torch.float32)
+        share = torch.zeros_like(c) if weights is None else 1 / c
+        self.parts: list[tuple[Tensor, Tensor, _Decoder]] = []
+        room = torch.full((len(prompts),), scorer.body.config.max_position_embeddings)
+        for factor, tuned in ((share, True), (1 - share, False)):
+            rows = factor.nonzero().flatten()
+            if len(rows) == 0:
+                continue
+            chosen = [prompts[row] for row in rows.tolist()]
+            w = weights[rows] if tuned and weights is not None else None
+            beta = temperatures[rows] if tuned and temperatures is not None else None
+            decoder = _Decoder(scorer, chosen, w, beta)
+            room[rows.cpu()] = torch.minimum(room[rows.cpu()], torch.tensor(decoder.room))
+            self.parts.append((rows, factor[rows, None], decoder))
+        self.room: list[int] = room.tolist()
+
+    def start(self) -> Tensor:
+        """Encodes the prompts; returns the first logits [B, V]."""
+        return self._mixed([decoder.start() for _, _, decoder in self.parts])
+
+    def step(self, tokens: Tensor) -> Tensor:
+        """Appends one token per row; returns the next logits [B, V]."""
+        return self._mixed([decoder.step(tokens[rows]) for rows, _, decoder in self.parts])
+
+    def _mixed(self, hidden: Sequence[Tensor]) -> Tensor:
+        """Logits of the mixed hidden states: the head is linear, so that mixing these mixes the logits."""
+        mixed = hidden[0].new_zeros(len(self.room), hidden[0].shape[1])
+        for (rows, factor, _), part in zip(self.parts, hidden, strict=True):
+            mixed = mixed.index_add(0, rows, part * factor.to(part.dtype))
+        with torch.autocast(
+            mixed.device.type, torch.bfloat16, enabled=self.scorer.embed.weight.dtype == torch.bfloat16
+        ):
+            logits: Tensor = self.scorer.head(mixed)
+        return logits
+
+
 class _Decoder:
-    """The cache, masks and positions of one batch."""
+    """The cache, masks and positions of one batch, all tuned or all base rows."""
 
     def __init__(
         self, scorer: LanguageScorer, prompts: Sequence[list[int]], weights: Tensor | None, temperatures: Tensor | None
@@ -90,7 +143,7 @@ class _Decoder:
         self.mask = torch.zeros(len(prompts), 0, dtype=torch.long, device=scorer.device)
 
     def start(self) -> Tensor:
-        """Encodes the prompts; returns the first logits [B, V]."""
+        """Encodes the prompts; returns the last hidden states [B, H]."""
         if self.tuned and self.scorer.card.scope == "response":
             heads = [p[:-1] for p in self.prompts]
             if any(heads):
@@ -113,7 +166,8 @@ class _Decoder:
         return self._forward(opened, torch.cat([mask, mask.new_ones(len(padding), k)], 1))
 
     def step(self, tokens: Tensor) -> Tensor:
-        """Appends one token per row; returns the next logits [B, V]."""
+        """Appends one token per row; returns the last hidden states [B, H]."""
+        self._adapters(enabled=self.tuned)
         return self._forward(self.scorer.embed(tokens[:, None]), torch.ones_like(tokens[:, None]))
 
     def _left_padded(self, rows: list[list[int]]) -> tuple[Tensor, Tensor]:
@@ -139,8 +193,8 @@ class _Decoder:
                 past_key_values=self.cache,
                 use_cache=True,
             )
-            logits: Tensor = self.scorer.head(output.last_hidden_state[:, -1])
-        return logits
+        hidden: Tensor = output.last_hidden_state[:, -1]
+        return hidden
 
 
 def decode(tokenizer: PreTrainedTokenizerBase, rows: Sequence[list[int]]) -> list[str]:

@@ -28,6 +28,7 @@ from cosdpo.config import Config
 from cosdpo.data.batching import length_batches
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
+from cosdpo.losses import rescale
 from cosdpo.models.base import load_base
 from cosdpo.models.conditioning import AdapterState, EndAdapter, Gates, HyperPrompt, attach, attach_ends
 from cosdpo.models.log_probabilities import token_log_probabilities
@@ -104,7 +105,7 @@ class FrozenScorer(nn.Module):
     @torch.no_grad()
     def reference(self, contexts: Sequence[TokenizedContext]) -> Tensor:
         """log pi_ref(y_i | x), [B, n]: the base without adapters and soft tokens; absent candidates are 0."""
-        return self._score(contexts, None, None, None, tuned=False)
+        return self._scores(contexts, self._predictors(contexts, None, None, None, tuned=False))
 
     def all_references(self, contexts: Sequence[TokenizedContext], batch_tokens: int) -> list[list[float]]:
         """log pi_ref of every candidate of every context, in batches of similar length."""
@@ -115,7 +116,7 @@ class FrozenScorer(nn.Module):
                 scores[i] = row[: len(contexts[i].candidates)]
         return scores
 
-    def _score(
+    def _predictors(
         self,
         contexts: Sequence[TokenizedContext],
         soft: Tensor | None,
@@ -123,6 +124,7 @@ class FrozenScorer(nn.Module):
         cache: PromptCache | None,
         tuned: bool,
     ) -> Tensor:
+        """Final hidden states [T, H] that predict response tokens: the first of every candidate, then the others."""
         k = soft.shape[1] if soft is not None else 0
         cached = cache.lengths.tolist() if cache is not None else None
         prefixes = [(1 if cached is not None else len(c.prompt)) + k for c in contexts]
@@ -149,17 +151,21 @@ class FrozenScorer(nn.Module):
         hidden = self._run(embeddings, layout)
 
         firsts = hidden.index_select(0, layout.last_prefix).index_select(0, layout.context_of_row)
-        predictors = torch.cat([firsts, hidden[sum(prefixes) :]])
+        return torch.cat([firsts, hidden[sum(prefixes) :]])
+
+    def _scores(self, contexts: Sequence[TokenizedContext], predictors: Tensor) -> Tensor:
+        """log-probabilities summed over response tokens, [B, n], from hidden states as `_predictors` orders them."""
         rows = [y for c in contexts for y in c.candidates]
         tokens = [y[0] for y in rows] + [t for y in rows for t in y[1:]]
-        row_of_token = list(range(len(rows))) + [r for r, y in enumerate(rows) for _ in y[1:]]
+        row_of_token = _rows_of_tokens(rows)
         log_p = token_log_probabilities(
             predictors, self.head.weight, getattr(self.head, "bias", None), torch.tensor(tokens, device=self.device)
         )
         sums = log_p.new_zeros(len(rows)).index_add(0, torch.tensor(row_of_token, device=self.device), log_p)
         n = max(len(c.candidates) for c in contexts)
+        context = torch.tensor([b for b, c in enumerate(contexts) for _ in c.candidates], device=self.device)
         column = torch.tensor([i for c in contexts for i in range(len(c.candidates))], device=self.device)
-        return sums.new_zeros(len(contexts), n).index_put((layout.context_of_row, column), sums)
+        return sums.new_zeros(len(contexts), n).index_put((context, column), sums)
 
     def _run(self, embeddings: Tensor, layout: Layout) -> Tensor:
         """Final hidden states of packed tokens, [T, H]."""
@@ -236,11 +242,38 @@ class LanguageScorer(FrozenScorer):
             weights: [B, m] on the scorer's device.
             temperatures: [B, m]; only their ratios matter, and only to a temperature-conditioned model.
         """
+        cache = self._encode_prompts(contexts) if self.card.scope == "response" else None
+        return self._scores(contexts, self._tuned(contexts, weights, temperatures, cache))
+
+    def _tuned(
+        self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, cache: PromptCache | None
+    ) -> Tensor:
+        """The tuned model's `_predictors`."""
         conditions = self.conditions(weights, temperatures)
         soft = self.prompt(conditions) if self.prompt is not None else None
-        cache = self._encode_prompts(contexts) if self.card.scope == "response" else None
         gates = self.gates(conditions) if self.gates is not None else None
-        return self._score(contexts, soft, gates, cache, tuned=True)
+        return self._predictors(contexts, soft, gates, cache, tuned=True)
+
+    @torch.no_grad()
+    def rescaled(self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, c: float) -> Tensor:
+        """log pi(y_i | x, w) of the model at c times the trained temperature, [B, n]; absent candidates are 0.
+
+        Per token the logits are (1 - 1/c) z_ref + (1/c) z, as they are mixed at decoding time. That is the optimum at
+        c * beta token by token, and an approximation of it for whole responses (Liu et al. 2024, arXiv 2402.02992).
+
+        Args:
+            temperatures: [B, m]; only their ratios matter here.
+            c: ratio of the wanted to the trained temperature; 1 is the tuned model alone, infinity the base alone.
+        """
+        cache = self._encode_prompts(contexts) if self.card.scope == "response" else None
+        if c == 1:
+            return self._scores(contexts, self._tuned(contexts, weights, temperatures, cache))
+        base = self._predictors(contexts, None, None, cache, tuned=False)
+        if c == float("inf"):
+            return self._scores(contexts, base)
+        # The head is linear and frozen: mixing the hidden states mixes the logits.
+        tuned = self._tuned(contexts, weights, temperatures, cache)
+        return self._scores(contexts, rescale(tuned, base, c))
 
     @torch.no_grad()
     def _encode_prompts(self, contexts: Sequence[TokenizedContext]) -> PromptCache:
@@ -288,6 +321,11 @@ class LanguageScorer(FrozenScorer):
         if absent:
             raise InputError(f"{folder} is not a whole checkpoint: conditioning.safetensors lacks {', '.join(absent)}")
         return scorer.to(device).eval()
+
+
+def _rows_of_tokens(rows: Sequence[Sequence[int]]) -> list[int]:
+    """Candidate that each predicted token belongs to: first tokens of all, then the others."""
+    return list(range(len(rows))) + [r for r, y in enumerate(rows) for _ in y[1:]]
 
 
 def read_card(folder: Path) -> Card:

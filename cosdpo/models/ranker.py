@@ -31,6 +31,7 @@ from cosdpo.errors import InputError
 from cosdpo.losses import rescale
 from cosdpo.models.list_network import ListNetwork
 from cosdpo.models.standardiser import Standardiser
+from cosdpo.models.temperature import Temperature, temperatures
 from cosdpo.simplex import normalise
 
 Card = TypeVar("Card", bound=BaseModel)
@@ -224,7 +225,7 @@ class RankingScorer(Ranker):
         self,
         features: npt.ArrayLike,
         weights: Sequence[float] | Mapping[str, float],
-        temperature: float | Sequence[float] | None = None,
+        temperature: Temperature = None,
     ) -> npt.NDArray[np.float64]:
         """Scores of the documents of one query at one trade-off, [n]; the higher, the better.
 
@@ -251,27 +252,12 @@ class RankingScorer(Ranker):
             raise InputError("features must be finite")
         if rows.shape[1] != len(numbers):
             rows = np.ascontiguousarray(rows[:, np.array(numbers) - 1])
-        beta = self._temperatures(temperature)
+        beta = temperatures(temperature, self.card.trained_temperature, self.card.temperature_conditioned)
         lists = PackedLists.of(rows, [len(rows)]).to(self.device)
         w = torch.tensor(normalise(weights, self.card.objectives), dtype=torch.float32, device=self.device)[None]
         scores = self(lists, w, torch.tensor(beta, dtype=torch.float32, device=self.device)[None])[0]
         result: npt.NDArray[np.float64] = scores.double().cpu().numpy()
         return result
-
-    def _temperatures(self, temperature: float | Sequence[float] | None) -> npt.NDArray[np.float64]:
-        trained = np.array(self.card.trained_temperature)
-        if temperature is None:
-            return trained
-        beta = np.asarray(temperature, dtype=np.float64)
-        beta = np.full_like(trained, beta) if beta.ndim == 0 else beta
-        if beta.shape != trained.shape or not np.isfinite(beta).all() or (beta <= 0).any():
-            raise InputError(f"temperature must be a number > 0, or {len(trained)} of them, one per objective")
-        if not self.card.temperature_conditioned and not np.allclose(beta / beta.sum(), trained / trained.sum()):
-            raise InputError(
-                f"temperature {beta.tolist()} has other ratios than the trained {trained.tolist()}; give a multiple "
-                "of those, or train with model.temperature_conditioned true"
-            )
-        return beta
 
     def save(self, folder: Path) -> None:
         """Writes cosdpo.json and model.safetensors, which holds the base too."""

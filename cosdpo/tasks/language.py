@@ -84,7 +84,8 @@ class LanguageTask(Task):
             raise InputError(
                 f"data.max_length {config.data.max_length} exceeds the model's context of {context} tokens"
             )
-        soft = config.model.soft_tokens if config.conditioning in ("hyper_prompt", "both") else 0
+        kinds = {config.conditioning, *config.comparison.conditionings}
+        soft = config.model.soft_tokens if kinds & {"hyper_prompt", "both"} else 0
         room = min(config.data.max_length or context, context - soft)
         train, held_out = _load_both(config, tokenizer)
         train_tokens = tokenize(train, tokenizer, config.data, room)

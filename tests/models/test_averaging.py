@@ -140,9 +140,7 @@ def test_a_conditioned_run_alone_is_itself(checkpoint):
 
 def test_the_order_of_the_runs_does_not_count(checkpoint):
     one, two = checkpoint("gpt2-tied", 1), checkpoint("gpt2-tied", 2)
-    torch.testing.assert_close(
-        averaged({one: 0.3, two: 0.7}), averaged({two: 0.7, one: 0.3}), rtol=1e-5, atol=1e-5
-    )
+    torch.testing.assert_close(averaged({one: 0.3, two: 0.7}), averaged({two: 0.7, one: 0.3}), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,7 @@ def run(module: nn.Module, data: object, config: Config) -> None:
     train(module, data, config, optimizer_for(module, config), Clock(), lambda line: None, lambda clock: None)
 
 
-@pytest.mark.parametrize(
-    ("weights", "scope"), [(AT[0], "sequence"), (AT[1], "response"), (AT[2], "sequence")], ids=str
-)
+@pytest.mark.parametrize(("weights", "scope"), [(AT[0], "sequence"), (AT[1], "response"), (AT[2], "sequence")], ids=str)
 def test_language(base, weights, scope):
     beta = {"kind": 0.5, "short": 0.8}
     config = tiny_models.settings(
