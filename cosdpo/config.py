@@ -190,7 +190,8 @@ class EvaluationConfig(Section):
     """Scorer of generated text per objective: positivity, brevity, dialogue, module:function, or hub:NAME for a
     sequence-classification reward model. Empty skips the reward front."""
     prompts: Positive = 16
-    """Held-out prompts that text is generated for when scorers are configured."""
+    """Held-out prompts that text is generated for when scorers are configured, and along whose responses the distance
+    from the base is measured."""
     samples: Positive = 5
     """Trade-offs at which the report answers the same prompt."""
     max_new_tokens: Positive = 64

@@ -178,4 +178,4 @@ def print_front(config: Config, front: Front) -> None:
             f"{front.main.name} {front.main.metric}: {min(values):.3f} to {max(values):.3f} along the front, base "
             f"{front.main.base:.3f}"
         )
-    print(f"trained in {front.train_seconds:.0f} s; report: {config.output / 'report.html'}")
+    print(f"trained in {front.train_seconds_total:.0f} s; report: {config.output / 'report.html'}")

@@ -270,11 +270,11 @@ class TestCosmosPenalty:
 
 
 class TestModpo:
-    """MO-DPO's published loss of objective j, with Delta = preferred minus dispreferred:
+    """MO-DPO's published loss of objective j.
 
         L = - log sigmoid( (1 / w_j) [ beta (Delta log pi - Delta log pi_ref) - sum_{k != j} w_k Delta r^k ] )
 
-    At w = (.5, .3, .2), j = 0 and beta = .1:
+    Delta is preferred minus dispreferred. At w = (.5, .3, .2), j = 0 and beta = .1:
 
         Delta log pi - Delta log pi_ref    Delta r^1   Delta r^2    argument of the sigmoid
         10                                  1          -.5          (1 - (.3 - .1)) / .5 = 1.6

@@ -116,7 +116,7 @@ class TestRunFolder:
         front = json.loads((config.output / "front.json").read_text())
         assert front.keys() == {
             "method", "task", "objectives", "seed", "trained_temperature", "train_seconds", "train_seconds_total",
-            "trained_parameters", "metrics", "points",
+            "trained_parameters", "metrics", "points", "main",
         }  # fmt: skip
         assert Front.load(config.output / "front.json") == returned
         assert (front["method"], front["task"], front["objectives"]) == ("cos", "language", ["kind", "short"])

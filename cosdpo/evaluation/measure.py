@@ -11,7 +11,7 @@ import torch
 
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
-from cosdpo.evaluation.profile import Profile, profile
+from cosdpo.evaluation.profile import Profile, divergence, profile
 from cosdpo.models.base import load_tokenizer
 from cosdpo.models.generation import decode, generate
 from cosdpo.models.language import LanguageScorer
@@ -27,6 +27,8 @@ class Measurement:
     profiles: dict[int, Profile] = field(default_factory=dict)
     rewards: dict[int, Floats] = field(default_factory=dict)
     """Mean scores of generated text per objective, [m]; empty without scorers."""
+    divergences: dict[int, float] = field(default_factory=dict)
+    """Mean KL from the base per token, in nats."""
     base_profile: Profile | None = None
     base_reward: Floats | None = None
     answers: list[tuple[int, list[float], str]] = field(default_factory=list)
@@ -39,6 +41,7 @@ class Measurement:
         for part in parts[1:]:
             whole.profiles |= part.profiles
             whole.rewards |= part.rewards
+            whole.divergences |= part.divergences
         return whole
 
 
@@ -77,6 +80,7 @@ def measure(
     writer = _Writer(scorer, config, prompts, prompt_ids)
     for index in mine:
         result.profiles[index] = profile(scorer, data, grid[index], beta, tokens, scorer.device)
+        result.divergences[index] = divergence(scorer, data, config.evaluation.prompts, grid[index], beta, tokens)
         if config.evaluation.scorers:
             result.rewards[index] = writer.reward(grid[index])
     if lead:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cosdpo.data.batching import Batch, PreferenceData
+from cosdpo.data.batching import Batch, PreferenceData, length_batches
 from cosdpo.losses import listwise_dpo, pairwise_dpo
 
 Floats = npt.NDArray[np.float64]
@@ -76,3 +76,25 @@ def _ordered(rewards: Tensor, batch: Batch) -> tuple[Floats, Floats]:
         torch.einsum("bik,bjik->j", credit, preferred).cpu().numpy(),
         preferred.sum((0, 2, 3)).cpu().numpy(),
     )
+
+
+def divergence(
+    scorer: Any,
+    data: PreferenceData,
+    contexts: int,
+    weights: Sequence[float] | Floats,
+    temperatures: Sequence[float] | Floats,
+    batch_tokens: int,
+) -> float:
+    """Mean KL(pi || pi_ref) per token along the candidates of the first `contexts` contexts, in nats: how far the
+    policy has gone from the base on text that neither of them wrote.
+    """
+    chosen = data.contexts[:contexts]
+    w = torch.as_tensor(np.asarray(weights), dtype=torch.float32, device=scorer.device)
+    beta = torch.as_tensor(np.asarray(temperatures), dtype=torch.float32, device=scorer.device)
+    total, tokens = 0.0, 0
+    for indices in length_batches([context.tokens for context in chosen], batch_tokens):
+        rows = (len(indices), len(w))
+        per_token = scorer.divergence([chosen[i] for i in indices], w.expand(rows), beta.expand(rows))
+        total, tokens = total + float(per_token.double().sum()), tokens + len(per_token)
+    return total / tokens

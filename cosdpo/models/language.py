@@ -31,7 +31,7 @@ from cosdpo.errors import InputError
 from cosdpo.losses import rescale
 from cosdpo.models.base import load_base
 from cosdpo.models.conditioning import AdapterState, EndAdapter, Gates, HyperPrompt, attach, attach_ends
-from cosdpo.models.log_probabilities import token_log_probabilities
+from cosdpo.models.log_probabilities import token_divergences, token_log_probabilities
 from cosdpo.models.packing import Layout, PromptCache, lay_out
 
 
@@ -274,6 +274,21 @@ class LanguageScorer(FrozenScorer):
         # The head is linear and frozen: mixing the hidden states mixes the logits.
         tuned = self._tuned(contexts, weights, temperatures, cache)
         return self._scores(contexts, rescale(tuned, base, c))
+
+    @torch.no_grad()
+    def divergence(
+        self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, c: float = 1.0
+    ) -> Tensor:
+        """KL(pi || pi_ref) of the next-token distributions along the candidates' tokens, [T], in nats.
+
+        Args:
+            temperatures: [B, m]; only their ratios matter here.
+            c: as for `rescaled`.
+        """
+        cache = self._encode_prompts(contexts) if self.card.scope == "response" else None
+        base = self._predictors(contexts, None, None, cache, tuned=False)
+        tuned = rescale(self._tuned(contexts, weights, temperatures, cache), base, c)
+        return token_divergences(tuned, base, self.head.weight, getattr(self.head, "bias", None))
 
     @torch.no_grad()
     def _encode_prompts(self, contexts: Sequence[TokenizedContext]) -> PromptCache:

@@ -63,3 +63,24 @@ def token_log_probabilities(hidden: Tensor, weight: Tensor, bias: Tensor | None,
     """
     log_probabilities: Tensor = _TokenLogProbabilities.apply(hidden, weight, bias, tokens)  # type: ignore[no-untyped-call]
     return log_probabilities
+
+
+@torch.no_grad()
+def token_divergences(hidden: Tensor, other: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """KL(p || q) = sum_v p(v) (log p(v) - log q(v)) of the next-token distributions at each position, [T], in nats.
+
+    Args:
+        hidden: [T, H] final hidden states that give p.
+        other: [T, H] those that give q.
+        weight: [V, H] the head that both share.
+        bias: [V] or None.
+    """
+    chunk = max(16, CHUNK_ELEMENTS // weight.shape[0])
+    parts = []
+    for start in range(0, len(hidden), chunk):
+        log_p, log_q = (
+            torch.nn.functional.linear(h[start : start + chunk].to(weight.dtype), weight, bias).float().log_softmax(-1)
+            for h in (hidden, other)
+        )
+        parts.append((log_p.exp() * (log_p - log_q)).sum(-1))
+    return torch.cat(parts)

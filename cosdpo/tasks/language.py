@@ -19,7 +19,7 @@ from cosdpo.data.preferences import Preferences
 from cosdpo.data.sources import load
 from cosdpo.data.tokenization import tokenize
 from cosdpo.errors import InputError
-from cosdpo.evaluation.front import Measured
+from cosdpo.evaluation.front import Main, Measured
 from cosdpo.evaluation.measure import Measurement, measure
 from cosdpo.evaluation.report import Answer, Sample
 from cosdpo.evaluation.scorers import resolve
@@ -130,8 +130,19 @@ class LanguageTask(Task):
         """Joins (measurement, trained parameters, frozen parameters) of all workers."""
         measurement = Measurement.join([part for part, _, _ in parts])
         _, trained, frozen = parts[0]
+        price = Main(
+            name="distance from the base",
+            metric="KL per token",
+            higher_is_better=False,
+            base=0.0,
+            values=[measurement.divergences[i] for i in range(len(grid))],
+        )
         return Findings(
-            _metrics(measurement, len(grid)), trained, frozen, pictures={"samples": self._samples(measurement)}
+            metrics=_metrics(measurement, len(grid)),
+            trained_parameters=trained,
+            base_parameters=frozen,
+            main=price,
+            pictures={"samples": self._samples(measurement)},
         )
 
     def _samples(self, measurement: Measurement) -> list[Sample]:

@@ -307,8 +307,10 @@ class TestMargins:
             assert np.abs(ours - reference).max() > 0.2
 
     def test_between_its_ends_the_optimum_is_the_geometric_mixture(self, tmp_path):
-        """A free policy's single-objective optimum has softmax(beta_k r) = p^k, so that r^k = log p^k up to a
-        constant. MO-DPO's listwise optimum has (1 / w_j) [beta_j r - sum_k w_k r^k] = log p^j, hence
+        """The margins of single-objective optima add up to a known policy.
+
+        A free policy's single-objective optimum has softmax(beta_k r) = p^k, so that r^k = log p^k up to a constant.
+        MO-DPO's listwise optimum has (1 / w_j) [beta_j r - sum_k w_k r^k] = log p^j, hence
 
             beta_j r = sum_k w_k log p^k + const        over all k, the chosen objective among them.
         """

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cosdpo.models import log_probabilities
-from cosdpo.models.log_probabilities import token_log_probabilities
+from cosdpo.models.log_probabilities import token_divergences, token_log_probabilities
 
 VOCABULARY, WIDTH = 50, 12
 
@@ -98,3 +98,16 @@ def test_logits_of_all_tokens_never_exist_at_once(monkeypatch):
         token_log_probabilities(hidden, weight, offset, ids).backward(arriving)
     # 500 x 50 logits; hidden states have 500 x 12.
     assert largest.elements == 500 * WIDTH
+
+
+def test_divergences_are_those_of_torch_distributions(monkeypatch):
+    monkeypatch.setattr("cosdpo.models.log_probabilities.CHUNK_ELEMENTS", 0)  # chunks of 16 tokens
+    generator = torch.Generator().manual_seed(0)
+    hidden, other = torch.randn(2, 37, 8, generator=generator)
+    weight, bias = torch.randn(21, 8, generator=generator), torch.randn(21, generator=generator)
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Categorical(logits=hidden @ weight.T + bias),
+        torch.distributions.Categorical(logits=other @ weight.T + bias),
+    )
+    torch.testing.assert_close(token_divergences(hidden, other, weight, bias), expected)
+    assert token_divergences(hidden, hidden, weight, None).abs().max() < 1e-6

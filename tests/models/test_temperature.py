@@ -127,3 +127,20 @@ def test_rows_at_one_run_no_base_and_rows_at_infinity_run_nothing_else(make_twin
     passes.clear()
     generate(scorer, PROMPTS, WEIGHTS, BETA, max_new_tokens=1)
     assert passes == [(4, True)]
+
+
+@pytest.mark.parametrize("c", [1.0, 2.0])
+@every_form
+def test_the_distance_from_the_base_is_that_of_the_slow_twin(make_twins, form, c):
+    scorer, twin = make_twins("llama-tied", **form)
+    scorer.eval()
+    ours = scorer.divergence(CONTEXTS, WEIGHTS[:2], BETA[:2], c)
+    expected = 0.0
+    for b, context in enumerate(CONTEXTS):
+        for response in context.candidates:
+            log_p = mixed_logits(twin, context.prompt, response, b, c).log_softmax(-1)
+            log_q = mixed_logits(twin, context.prompt, response, b, math.inf).log_softmax(-1)
+            expected += float((log_p.exp() * (log_p - log_q)).sum())
+    assert len(ours) == sum(len(y) for context in CONTEXTS for y in context.candidates)
+    assert float(ours.sum()) == pytest.approx(expected, abs=1e-5)
+    assert expected > 1e-3

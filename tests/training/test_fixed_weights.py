@@ -7,6 +7,7 @@ scores (the slow twin for language models), loss, clipping, schedule and groupin
 from __future__ import annotations
 
 import copy
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -107,7 +108,7 @@ def test_rankers(weights):
     run(ours, data, config)
 
     ends = data.lists.offsets.tolist()
-    targets = [torch.tensor(data.targets[a:b]).T for a, b in zip(ends[:-1], ends[1:], strict=True)]
+    targets = [torch.tensor(data.targets[a:b]).T for a, b in itertools.pairwise(ends)]
     counts = [sum(1 for target in targets if target[j].sum() > 0.5) for j in range(2)]
     beta, flat = torch.tensor([[0.5, 0.8]]), torch.tensor([[0.5, 0.5]])
 
