@@ -57,6 +57,21 @@ def das_dennis(objectives: int, partitions: int) -> Array:
     return grid
 
 
+def showcase(objectives: int, count: int) -> Array:
+    """Weights at which the report answers one prompt, [N, m]: evenly along the line for two objectives, else the
+    vertices, the centre and the middles of the edges, at most `count` (but always the vertices).
+    """
+    if objectives == 2:
+        first = np.linspace(1, 0, count)
+        return np.stack([first, 1 - first], 1)
+    corners = np.eye(objectives)
+    middles = [(corners[i] + corners[j]) / 2 for i in range(objectives) for j in range(i)]
+    line: Array = np.concatenate(
+        [corners, np.full((1, objectives), 1 / objectives), np.array(middles).reshape(-1, objectives)]
+    )
+    return line[: max(count, objectives)]
+
+
 def dirichlet(rng: np.random.Generator, count: int, objectives: int, alpha: float, stratified: bool = True) -> Array:
     """Draws from Dir(alpha, ..., alpha), shape [count, objectives].
 

@@ -5,6 +5,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,17 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no test data in {folder}: set COSDPO_TEST_DATA")
     return folder.resolve()
+
+
+@pytest.fixture(scope="module")
+def ray_of_two_cores() -> Iterator[None]:
+    """One Ray of two cores for all tests of a module; with it every worker has one thread."""
+    import ray  # here, so that tests without Ray do not wait for its import
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()

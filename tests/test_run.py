@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-import ray
 import torch
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -27,18 +26,7 @@ from tests.tiny_models import rows, settings, write_model, write_rows
 
 STEPS = 120
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    """One Ray of two cores for all runs of this module; with it every worker has one thread."""
-    environment = {"OMP_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment.items():
-            patch.setenv(name, value)
-        patch.delenv("RAY_ADDRESS", raising=False)
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
+pytestmark = pytest.mark.usefixtures("ray_of_two_cores")
 
 
 @pytest.fixture(scope="module")

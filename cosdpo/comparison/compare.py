@@ -10,11 +10,13 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import ray
 
 from cosdpo import cluster, run_folder
@@ -36,6 +38,8 @@ from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Task
 
 log = logging.getLogger("cosdpo")
+
+Floats = npt.NDArray[np.float64]
 
 
 @dataclass
@@ -111,15 +115,16 @@ def execute(config: Config) -> Done:
         one.case.config.output.mkdir(parents=True, exist_ok=True)
         one.task.add_reference()
         one.entries = list(entries(one.task.config))
-    steps = [step for one in prepared for step in _steps(one)]
+    results: dict[str, object] = {}
+    steps = [step for one in prepared for step in _steps(one, results)]
     with StateTable() as table:
-        schedule = Schedule(steps, slots, table.show)
+        schedule = Schedule(steps, slots, table.show, results)
         schedule.run()
-    results, failures = _results(prepared, schedule)
-    if not results:
+    found, failures = _results(prepared, schedule)
+    if not found:
         raise InputError(f"no method could be finished: {next(iter(failures.values()))}; mend it and --resume")
     first = prepared[0].task
-    return Done(results, failures, {**first.facts(), "cases": len(prepared)}, first.notes)
+    return Done(found, failures, {**first.facts(), "cases": len(prepared)}, first.notes)
 
 
 def check(config: Config) -> None:
@@ -148,8 +153,8 @@ def _slots(config: Config) -> int:
     return min(fits)
 
 
-def _steps(one: Prepared) -> list[Step]:
-    """Every training once, then the measurement of every method."""
+def _steps(one: Prepared, results: Mapping[str, Any]) -> list[Step]:
+    """Every training once, then the measurement of every method, which reads the `results` of its trainings."""
     config, folder = one.task.config, one.case.config.output / "runs"
     # A process for each call: the peak memory of a run shall not be that of the one before.
     remote = ray.remote(
@@ -179,14 +184,17 @@ def _steps(one: Prepared) -> list[Step]:
             shares = entry.method.at(weights).shares
             policies.append((index, Policy({steps_of[name]: share for name, share in shares.items()})))
 
-        def start() -> object:
-            if entry.front(one.case).exists():
-                return None
-            tree = config.model_dump(mode="json")
-            return measure.remote(tree, folder, policies, one.task.average, measurement)
-
         needs = tuple(f"{one.case.name} {run_name(run)}" for run in entry.runs)
-        return Step(f"{one.case.name} measure {entry.name} ({entry.budget})", len(grid), needs, start)
+
+        def start() -> object:
+            kept = _kept_front(entry.front(one.case), grid)
+            tree = config.model_dump(mode="json")
+            return kept or measure.remote(tree, folder, policies, one.task.average, measurement)
+
+        def finish(parts: list[Any]) -> Front:
+            return _front(one, entry, parts, [results[need] for need in needs])
+
+        return Step(f"{one.case.name} measure {entry.name} ({entry.budget})", len(grid), needs, start, finish)
 
     return [training(name, run) for name, run in runs.items()] + [measuring(entry) for entry in one.entries]
 
@@ -206,32 +214,35 @@ def _results(prepared: Sequence[Prepared], schedule: Schedule) -> tuple[list[Res
             if schedule.states[name] != "done":
                 continue
             runs = [schedule.results[f"{one.case.name} {run_name(run)}"] for run in entry.runs]
-            front = _front(one, entry, schedule.results[name], runs)
-            gathered.setdefault((entry.name, entry.budget, one.case.seed), []).append((front, entry, runs))
+            found = (schedule.results[name], entry, runs)
+            gathered.setdefault((entry.name, entry.budget, one.case.seed), []).append(found)
     results = []
     folds = len({one.case.fold for one in prepared})
-    for (name, _, seed), found in gathered.items():
-        fronts = [front for front, _, _ in found]
+    for (name, _, seed), members in gathered.items():
+        fronts = [front for front, _, _ in members]
         if len(fronts) < folds:
             failures[f"{name} seed-{seed}"] = f"only {len(fronts)} of {folds} folds were finished"
             continue
-        entry = found[0][1]
+        entry = members[0][1]
         results.append(
             Result(
                 front=mean_front(fronts) if folds > 1 else fronts[0],
                 budget=entry.budget,
                 runs=len(entry.runs),
-                peak_memory=max(run.peak_memory for _, _, runs in found for run in runs),
+                peak_memory=max(run.peak_memory for _, _, runs in members for run in runs),
             )
         )
     return results, failures
 
 
-def _front(one: Prepared, entry: Entry, parts: list[object] | None, runs: Sequence[Trained]) -> Front:
-    """The front of a method in a case: measured now, or kept from before."""
-    path = entry.front(one.case)
-    if parts is None:
-        return Front.load(path)
+def _kept_front(path: Path, grid: Floats) -> Front | None:
+    """The front that was measured before, unless it was on another grid."""
+    front = Front.load(path) if path.exists() else None
+    return front if front is not None and np.array_equal(front.weights, grid) else None
+
+
+def _front(one: Prepared, entry: Entry, parts: list[Any], runs: Sequence[Trained]) -> Front:
+    """The front of a method in a case, kept for a later resume."""
     config = one.task.config
     grid = das_dennis(len(config.objectives), config.partitions)
     findings = one.task.findings(parts, grid)
@@ -250,7 +261,7 @@ def _front(one: Prepared, entry: Entry, parts: list[object] | None, runs: Sequen
         metrics=findings.metrics,
         main=findings.main,
     )
-    front.save(path)
+    front.save(entry.front(one.case))
     return front
 
 

@@ -21,19 +21,32 @@ class Step:
     """Relative length, such as optimiser steps; the longest of those that are ready starts first."""
     needs: tuple[str, ...]
     start: Callable[[], Any]
-    """Submits the step and returns its Ray object reference, or its result where it was done before."""
+    """Submits the step and returns its Ray object reference, or its final result where it was done before."""
+    finish: Callable[[Any], Any] = lambda result: result
+    """Makes the final result of what the reference gave, when it is there; later steps may be running still."""
 
 
 class Schedule:
     """Runs steps and keeps their states."""
 
-    def __init__(self, steps: Sequence[Step], slots: int, changed: Callable[[Schedule], None]) -> None:
-        """`changed` is called when a state changes, and at least every second while steps run."""
+    def __init__(
+        self,
+        steps: Sequence[Step],
+        slots: int,
+        changed: Callable[[Schedule], None],
+        results: dict[str, Any] | None = None,
+    ) -> None:
+        """Takes the steps, of which at most `slots` run at once.
+
+        Args:
+            changed: called when a state changes, and at least every second while steps run.
+            results: filled with the result of every step by its name.
+        """
         self.steps = {step.name: step for step in steps}
         self.slots = slots
         self.changed = changed
         self.states: dict[str, State] = dict.fromkeys(self.steps, "waiting")
-        self.results: dict[str, Any] = {}
+        self.results: dict[str, Any] = {} if results is None else results
         self.failures: dict[str, str] = {}
         self.began = time.monotonic()
         self.cost_before = 0.0
@@ -48,7 +61,7 @@ class Schedule:
             for reference in finished:
                 name = self.running.pop(reference)
                 try:
-                    self._finish(name, ray.get(reference))
+                    self._finish(name, self.steps[name].finish(ray.get(reference)))
                 except ray.exceptions.RayError as error:
                     cause = getattr(error, "cause", None) or error
                     self._fail(name, f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}")

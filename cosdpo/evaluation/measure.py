@@ -15,6 +15,7 @@ from cosdpo.evaluation.profile import Profile, divergence, profile
 from cosdpo.models.base import load_tokenizer
 from cosdpo.models.generation import decode, generate
 from cosdpo.models.language import LanguageScorer
+from cosdpo.simplex import showcase
 
 Floats = npt.NDArray[np.float64]
 Scorer = Callable[[Sequence[str], Sequence[str]], list[float]]
@@ -43,21 +44,6 @@ class Measurement:
             whole.rewards |= part.rewards
             whole.divergences |= part.divergences
         return whole
-
-
-def showcase(objectives: int, count: int) -> Floats:
-    """Weights at which the report answers one prompt, [N, m]: evenly along the line for two objectives, else the
-    vertices, the centre and the middles of the edges, at most `count` (but always the vertices).
-    """
-    if objectives == 2:
-        first = np.linspace(1, 0, count)
-        return np.stack([first, 1 - first], 1)
-    corners = np.eye(objectives)
-    middles = [(corners[i] + corners[j]) / 2 for i in range(objectives) for j in range(i)]
-    line = np.concatenate(
-        [corners, np.full((1, objectives), 1 / objectives), np.array(middles).reshape(-1, objectives)]
-    )
-    return line[: max(count, objectives)]
 
 
 def measure(

@@ -23,12 +23,11 @@ from cosdpo.data.ranking import RankingData, graded_labels
 from cosdpo.data.ranking_splits import Split, fold_count, read_split
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Main, Measured
-from cosdpo.evaluation.measure import showcase
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.evaluation.rankings import Order, Ranking
 from cosdpo.models.ranker import BaseRanker, RankingScorer, average
 from cosdpo.models.standardiser import Standardiser
-from cosdpo.simplex import das_dennis
+from cosdpo.simplex import das_dennis, showcase
 from cosdpo.tasks.task import Average, Findings, Measure, Task
 from cosdpo.training.devices import worker_device
 from cosdpo.training.distributed import Job, fit

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import torch
 
-from cosdpo.comparison.compare import Done, execute, print_results, run_method
+from cosdpo.comparison.compare import Done, _kept_front, execute, print_results, run_method
 from cosdpo.comparison.result import Result
 from cosdpo.config import Config
 from cosdpo.errors import InputError
@@ -22,8 +21,10 @@ from cosdpo.evaluation.profile import profile
 from cosdpo.models.averaging import average
 from cosdpo.models.ranker import RankingScorer
 from cosdpo.run import located
+from cosdpo.simplex import das_dennis
 from cosdpo.tasks import language, ranking
 from tests import tiny_rankers
+from tests.comparison.fake_results import result as fake_result
 from tests.tiny_models import rows, settings, write_model, write_rows
 from tests.tiny_rankers import query_lists, write_letor
 
@@ -31,17 +32,7 @@ Make = Callable[..., Config]
 STEPS = 6
 VERTICES = {"single_0_1@6", "single_1_0@6"}
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    """One Ray of two cores for all comparisons of this module."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
+pytestmark = pytest.mark.usefixtures("ray_of_two_cores")
 
 
 @pytest.fixture(scope="module")
@@ -264,62 +255,58 @@ def test_more_cpus_for_a_run_than_there_are(lists, folder):
     assert not (folder / "crowd").exists()
 
 
-@pytest.mark.slow
-class TestAllMethods:
-    @pytest.fixture(scope="class")
-    def rankers(self, lists) -> Compared:
-        methods = ("cos", "linear_scalarization", "soup", "modpo")
-        budgets, seeds = ["steps", "time"], [0, 1]
-        config = lists("rankers", *methods, comparison__budgets=budgets, comparison__seeds=seeds)
-        return Compared(config, execute(config))
+@pytest.fixture(scope="module")
+def rankers(lists) -> Compared:
+    config = lists("rankers", "cos", "soup", "modpo", comparison__budgets=["steps", "time"])
+    return Compared(config, execute(config))
 
+
+@pytest.mark.slow
+class TestBudgets:
     def test_every_training_once(self, rankers):
-        # By steps: cos, three single runs and MO-DPO's middle, 6 steps each; by time 6 // 3 = 2 steps for linear
-        # scalarization and MO-DPO, 6 // 2 = 3 for the soup.
-        of_three = {"single_0_1", "single_0.5_0.5", "single_1_0", "modpo_0.5_0.5"}
-        expected = {f"{name}@{steps}" for name in of_three for steps in (6, 2)} | {
-            "cos@6",
-            "single_0_1@3",
-            "single_1_0@3",
-        }
-        for case in ("seed-0", "seed-1"):
-            assert rankers.runs(case).keys() == expected
-            for name, path in rankers.runs(case).items():
-                assert json.loads((path / "done.json").read_text())["steps"] == int(name.partition("@")[2])
+        # By steps: cos, two single runs and MO-DPO's middle, 6 steps each; by time 6 // 3 = 2 steps for each of
+        # MO-DPO's three, 6 // 2 = 3 for the soup.
+        of_modpo = {"single_0_1", "single_1_0", "modpo_0.5_0.5"}
+        expected = {f"{name}@{steps}" for name in of_modpo for steps in (6, 2)} | {
+            "cos@6", "single_0_1@3", "single_1_0@3",
+        }  # fmt: skip
+        assert rankers.runs().keys() == expected
+        for name, path in rankers.runs().items():
+            assert json.loads((path / "done.json").read_text())["steps"] == int(name.partition("@")[2])
 
     def test_results(self, rankers):
         assert rankers.done.failures == {}
-        assert len(rankers.done.results) == 2 * 2 * 4
         runs = {(r.front.method, r.budget): r.runs for r in rankers.done.results}
+        assert len(rankers.done.results) == len(runs)
         assert runs == {
             (name, budget): count
             for budget in ("steps", "time")
-            for name, count in (("cos", 1), ("linear_scalarization", 3), ("soup", 2), ("modpo", 3))
+            for name, count in (("cos", 1), ("soup", 2), ("modpo", 3))
         }
 
-    def results(self, rankers: Compared, budget: str, seed: int) -> dict[str, Result]:
-        return {r.front.method: r for r in rankers.done.results if (r.budget, r.front.seed) == (budget, seed)}
+    def results(self, rankers: Compared, budget: str) -> dict[str, Result]:
+        return {r.front.method: r for r in rankers.done.results if r.budget == budget}
 
     def test_baselines_agree_at_the_vertices(self, rankers):
-        for seed in (0, 1):
-            found = {name: r.front for name, r in self.results(rankers, "steps", seed).items()}
-            linear = found["linear_scalarization"].values("ndcg@10")
-            for name in ("soup", "modpo"):
-                np.testing.assert_array_equal(found[name].values("ndcg@10")[[0, 2]], linear[[0, 2]])
-            assert found["cos"].metrics["ndcg@10"].base == found["soup"].metrics["ndcg@10"].base
-        one, two = (self.results(rankers, "steps", seed)["modpo"].front for seed in (0, 1))
-        assert values(one) != values(two)
+        found = {name: r.front for name, r in self.results(rankers, "steps").items()}
+        soup, modpo = (found[name].values("ndcg@10") for name in ("soup", "modpo"))
+        np.testing.assert_array_equal(modpo[[0, 2]], soup[[0, 2]])
+        assert found["cos"].metrics["ndcg@10"].base == found["soup"].metrics["ndcg@10"].base
+
+    def test_the_conditioned_run_is_the_same_under_both(self, rankers):
+        by_steps, by_time = (self.results(rankers, budget)["cos"].front for budget in ("steps", "time"))
+        assert by_steps == by_time
 
     def test_modpo_pays_for_its_margins(self, rankers):
         done = {name: json.loads((path / "done.json").read_text()) for name, path in rankers.runs().items()}
-        found = self.results(rankers, "steps", 0)
+        found = self.results(rankers, "steps")
         names = ["single_0_1@6", "single_1_0@6", "modpo_0.5_0.5@6"]
         expected = sum(done[name]["seconds"] + done[name]["reward_seconds"] for name in names)
         assert found["modpo"].front.train_seconds_total == pytest.approx(expected)
         assert found["soup"].front.train_seconds_total == pytest.approx(sum(done[n]["seconds"] for n in names[:2]))
-        # Only what is a margin of another run was scored.
+        # Only what is a margin of another run was scored: the middle's chosen objective is the first.
         scored = {name for name, path in rankers.runs().items() if (path / "rewards.parquet").exists()}
-        assert scored == {f"single_{corner}@{steps}" for corner in ("0_1", "1_0") for steps in (6, 2)}
+        assert scored == {"single_0_1@6", "single_0_1@2"}
 
     def test_the_middle_of_modpo_is_a_policy_of_its_own(self, rankers):
         checkpoints = rankers.runs()
@@ -345,12 +332,23 @@ def test_a_method_alone_writes_the_usual_run_folder(lists, words, method):
 
 
 @pytest.mark.slow
-def test_folds_are_averaged(lists):
-    config = lists("folds", "soup", data__folds=2)
+def test_folds_are_averaged_and_seeds_are_not(lists):
+    config = lists("folds", "cos", data__folds=2, comparison__seeds=[0, 3])
     done = execute(config)
-    (result,) = done.results
-    fronts = [Front.load(config.output / "seed-0" / f"fold-{k}" / "soup-steps.json") for k in (1, 2)]
-    found = [front.values("ndcg@10") for front in fronts]
-    assert not np.allclose(*found)
-    np.testing.assert_allclose(result.front.values("ndcg@10"), np.mean(found, 0))
-    assert result.front.metrics["ndcg@10"].hypervolume_folds == [f.metrics["ndcg@10"].hypervolume for f in fronts]
+    assert [result.front.seed for result in done.results] == [0, 3]
+    for result in done.results:
+        case = config.output / f"seed-{result.front.seed}"
+        fronts = [Front.load(case / f"fold-{k}" / "cos-steps.json") for k in (1, 2)]
+        found = [front.values("ndcg@10") for front in fronts]
+        assert not np.allclose(*found)
+        np.testing.assert_allclose(result.front.values("ndcg@10"), np.mean(found, 0))
+        assert result.front.metrics["ndcg@10"].hypervolume_folds == [f.metrics["ndcg@10"].hypervolume for f in fronts]
+    assert values(done.results[0].front) != values(done.results[1].front)
+
+
+def test_a_front_that_was_measured_on_another_grid_is_not_kept(tmp_path):
+    front = fake_result(partitions=4).front
+    front.save(tmp_path / "front.json")
+    assert _kept_front(tmp_path / "front.json", das_dennis(2, 4)) == front
+    assert _kept_front(tmp_path / "front.json", das_dennis(2, 2)) is None
+    assert _kept_front(tmp_path / "absent.json", das_dennis(2, 4)) is None

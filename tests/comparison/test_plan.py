@@ -89,6 +89,15 @@ class TestEntries:
             names = {run.name for run in entry.runs}
             assert entry.method.at([0.25, 0.75]).shares.keys() <= names
 
+    def test_further_conditionings_are_runs_of_their_own(self):
+        config = self.config(comparison={"methods": ["cos"], "conditionings": ["hyper_prompt", "both"]})
+        found = list(entries(config))
+        assert [entry.name for entry in found] == ["cos", "cos, hyper_prompt", "cos, both"]
+        assert [entry.runs[0].config.conditioning for entry in found] == ["gated_lora", "hyper_prompt", "both"]
+        assert len({entry.runs[0].name for entry in found}) == 3
+        for entry in found:
+            assert entry.method.at([0.25, 0.75]).shares == {entry.runs[0].name: 1.0}
+
     def test_a_front_per_method_and_budget(self, tmp_path):
         config = self.config(comparison={"budgets": ["steps", "time"], "seeds": [0, 1]}, output=tmp_path)
         fronts = {entry.front(case) for case in cases(config) for entry in entries(case.config)}

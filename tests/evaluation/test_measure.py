@@ -15,10 +15,10 @@ import torch
 
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
-from cosdpo.evaluation.measure import Measurement, measure, showcase
+from cosdpo.evaluation.measure import Measurement, measure
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.language import LanguageScorer
-from cosdpo.simplex import das_dennis
+from cosdpo.simplex import das_dennis, showcase
 from tests.tiny_models import letters, preferences, scorer, settings, write_model
 
 GRID = das_dennis(2, 4)
