@@ -198,6 +198,8 @@ class EvaluationConfig(Section):
     """Longest generated answer in tokens."""
     sampling_temperature: Annotated[float, Field(ge=0)] = 0.8
     """Sampling temperature of generated text; 0 is greedy. Not the DPO temperature."""
+    front_every: NonNegative = 0
+    """Optimiser steps between the intermediate fronts of a sweep's trials; 0 measures the front at the end only."""
 
 
 class ScalingConfig(Section):
@@ -253,6 +255,35 @@ class ComparisonConfig(Section):
     """Sustained teraflop/s of one GPU, for the plan's estimate of GPU hours."""
 
 
+class SweepConfig(Section):
+    """A search for good settings (jobs/sweep.py)."""
+
+    space: dict[str, str] = {}
+    """What to search, by dotted key: uniform(0.1, 2), loguniform(1e-4, 1e-2), int(4, 32), choice(gated_lora, both) or
+    grid(0.05, 0.1, 0.2), such as {training.alpha: "loguniform(0.2, 2)"}. Bounds are included."""
+    samples: Positive = 20
+    """Number of trials; the grid search runs every combination once instead."""
+    search: Literal["optuna", "random", "grid"] = "optuna"
+    """optuna learns from finished trials where to look next, random draws from the space, grid runs all combinations
+    of choice(...) and grid(...)."""
+    scheduler: Literal["none", "asha"] = "none"
+    """asha stops trials whose intermediate fronts are behind those of the others (needs evaluation.front_every)."""
+    metrics: list[str] = ["hypervolume"]
+    """What to search for: hypervolume or controllability (larger is better; of another metric by
+    hypervolume/loss), parameters or seconds (smaller is better). With several, optuna looks for the trade-off between
+    them; the first one names the best trial."""
+    grace_steps: NonNegative = 0
+    """Optimiser steps before asha may stop a trial; 0 takes evaluation.front_every."""
+    reduction_factor: Annotated[int, Field(ge=2)] = 3
+    """asha lets the best of this many trials go on at each of its milestones."""
+    max_concurrent: NonNegative = 0
+    """Trials at once; 0 runs as many as the cluster holds."""
+    cpus_per_trial: Annotated[float, Field(gt=0)] = 1
+    """CPU cores that Ray reserves for a trial."""
+    gpus_per_trial: Annotated[float, Field(ge=0)] = 0
+    """GPUs that Ray reserves for a trial; a fraction lets trials share one."""
+
+
 class TrackingConfig(Section):
     """Experiment trackers besides metrics.jsonl and TensorBoard, which are always written."""
 
@@ -279,8 +310,8 @@ class Config(Section):
     """cos is one conditioned run for the whole front. The baselines: linear_scalarization, a run per weight; soup, a
     run per objective, averaged; modpo, a run per weight with margins of the single-objective runs."""
     conditioning: Literal["hyper_prompt", "gated_lora", "both", "none"] = "gated_lora"
-    """How the weights enter a language model: soft tokens (the paper's), per-row gates on the LoRA ranks, or both; none
-    is a run at the fixed training.weights."""
+    """How the weights enter a language model: soft tokens (the paper's), gates on the LoRA ranks of each row, or both;
+    none is a run at the fixed training.weights."""
     scope: Literal["sequence", "response"] = "response"
     """Tokens the adapters act on: all of them, or only from the last prompt token on, so that the frozen base encodes
     each prompt once for all trade-offs."""
@@ -295,6 +326,7 @@ class Config(Section):
     scaling: ScalingConfig = ScalingConfig()
     baseline: BaselineConfig = BaselineConfig()
     comparison: ComparisonConfig = ComparisonConfig()
+    sweep: SweepConfig = SweepConfig()
     tracking: TrackingConfig = TrackingConfig()
 
     @property

@@ -138,8 +138,13 @@ def write(
     pictures: dict[str, Any],
     facts: dict[str, str | int | float],
     notes: dict[str, int] | None = None,
+    command: str | None = None,
 ) -> None:
-    """Writes front.json, front.png, samples.json and report.html into config.output."""
+    """Writes front.json, front.png, samples.json and report.html into config.output.
+
+    Args:
+        command: what to type to get this run again; the command line of this process by default.
+    """
     front.save(config.output / "front.json")
     write_front_png(front, config.output / "front.png")
     shown = [item.model_dump() for items in pictures.values() for item in items]
@@ -149,7 +154,7 @@ def write(
         front,
         metrics=read_metrics(config.output),
         config_yaml=to_yaml(config),
-        command=shlex.join(["python", *sys.argv]),
+        command=command or shlex.join(["python", *sys.argv]),
         notes=facts,
         dropped=notes,
         **{"samples": [], **pictures},

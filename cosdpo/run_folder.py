@@ -11,7 +11,7 @@ from cosdpo.config_file import to_yaml
 from cosdpo.errors import InputError
 
 CONFIG = "config.yaml"
-FREE_TO_CHANGE = ("resume", "output", "scaling", "tracking", "evaluation", "grid", "comparison")
+FREE_TO_CHANGE = ("resume", "output", "scaling", "tracking", "evaluation", "grid", "comparison", "sweep")
 """Keys that may differ when a run is resumed: they do not enter what is trained."""
 
 

@@ -14,9 +14,18 @@ from cosdpo.sweep.record import Record
 
 
 def configuration(folder: Path, **sweep: object) -> Config:
-    space = {"temperature": "loguniform(0.1, 1)", "model.gates": "choice(affine, quadratic)", "model.lora_rank": "int(4, 8)"}
+    space = {
+        "temperature": "loguniform(0.1, 1)",
+        "model.gates": "choice(affine, quadratic)",
+        "model.lora_rank": "int(4, 8)",
+    }
     return Config.model_validate(
-        {"output": folder, "objectives": ["kind", "brief"], "training": {"steps": 40}, "sweep": {"space": space, **sweep}}
+        {
+            "output": folder,
+            "objectives": ["kind", "brief"],
+            "training": {"steps": 40},
+            "sweep": {"space": space, **sweep},
+        }
     )
 
 
@@ -38,7 +47,9 @@ def front(quality: float, seconds: float = 3.0, parameters: int = 100) -> Front:
     )
 
 
-def outcome(folder: Path, qualities: Sequence[float], stopped: Sequence[int] = (), failed: Sequence[int] = (), **sweep: object) -> Outcome:
+def outcome(
+    folder: Path, qualities: Sequence[float], stopped: Sequence[int] = (), failed: Sequence[int] = (), **sweep: object
+) -> Outcome:
     """Trials of these qualities; those numbered in `stopped` ended at step 20, those in `failed` measured nothing."""
     config = configuration(folder, **sweep)
     trials, fronts = [], {}

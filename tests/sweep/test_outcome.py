@@ -86,13 +86,16 @@ class TestMetrics:
             ("seconds", "min"),
         ]
 
-    @pytest.mark.parametrize(("metrics", "message"), [
-        ([], "sweep.metrics is empty"),
-        (["hypervolum"], "there is no metric 'hypervolum'; did you mean hypervolume?"),
-        (["hypervolume/reward"], "there is no metric 'hypervolume/reward'"),
-        (["xyz"], "there is no metric 'xyz'; there are hypervolume, controllability, parameters"),
-        (["hypervolume", "hypervolume/accuracy"], "names one twice"),
-    ])
+    @pytest.mark.parametrize(
+        ("metrics", "message"),
+        [
+            ([], "sweep.metrics is empty"),
+            (["hypervolum"], "there is no metric 'hypervolum'; did you mean hypervolume?"),
+            (["hypervolume/reward"], "there is no metric 'hypervolume/reward'"),
+            (["xyz"], "there is no metric 'xyz'; there are hypervolume, controllability, parameters"),
+            (["hypervolume", "hypervolume/accuracy"], "names one twice"),
+        ],
+    )
     def test_wrong_ones(self, tmp_path, metrics, message):
         with pytest.raises(InputError, match=message):
             targets(configuration(tmp_path, metrics=metrics))

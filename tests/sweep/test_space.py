@@ -31,7 +31,9 @@ def refused(key: str, text: str, **changes: object) -> str:
 class TestMeaning:
     def test_ranges(self):
         space = parsed(
-            temperature="uniform(0.1, 2)", training__learning_rate=" loguniform( 1e-4,1e-2 )", model__lora_rank="int(4, 32)"
+            temperature="uniform(0.1, 2)",
+            training__learning_rate=" loguniform( 1e-4,1e-2 )",
+            model__lora_rank="int(4, 32)",
         )
         assert space["temperature"] == Range("uniform", 0.1, 2.0)
         assert space["training.learning_rate"] == Range("loguniform", 1e-4, 1e-2)
@@ -68,7 +70,7 @@ class TestMeaning:
 
 class TestRefused:
     def test_empty(self):
-        with pytest.raises(InputError, match="sweep.space is empty: say what to search, such as"):
+        with pytest.raises(InputError, match=r"sweep\.space is empty: say what to search, such as"):
             parse_space(config({}))
 
     def test_unknown_key(self):
@@ -80,9 +82,13 @@ class TestRefused:
 
     @pytest.mark.parametrize("text", ["uniform(2, 0.1)", "loguniform(2, 0.1)"])
     def test_reversed_bounds(self, text):
-        assert f"the bounds of '{text}' are reversed; write {text.split('(')[0]}(0.1, 2)" in refused("temperature", text)
+        assert f"the bounds of '{text}' are reversed; write {text.split('(')[0]}(0.1, 2)" in refused(
+            "temperature", text
+        )
 
-    @pytest.mark.parametrize("text", ["normal(0, 1)", "0.1", "uniform 0.1 2", "uniform(0.1, 2", "", "uniform(0.1, 2) + 1"])
+    @pytest.mark.parametrize(
+        "text", ["normal(0, 1)", "0.1", "uniform 0.1 2", "uniform(0.1, 2", "", "uniform(0.1, 2) + 1"]
+    )
     def test_no_distribution(self, text):
         assert "is no distribution; write uniform(0.1, 2), loguniform(1e-4, 1e-2)" in refused("temperature", text)
 
@@ -109,12 +115,15 @@ class TestRefused:
     def test_numbers_for_words(self):
         assert "list values as choice(...)" in refused("conditioning", "int(0, 1)")
 
-    @pytest.mark.parametrize(("key", "text", "got"), [
-        ("temperature", "uniform(0, 2)", "'0'"),
-        ("training.warmup", "uniform(0.1, 1)", "'1'"),
-        ("conditioning", "choice(gated_lora, all)", "'all'"),
-        ("model.soft_tokens", "grid(0, 4)", "'0'"),
-    ])
+    @pytest.mark.parametrize(
+        ("key", "text", "got"),
+        [
+            ("temperature", "uniform(0, 2)", "'0'"),
+            ("training.warmup", "uniform(0.1, 1)", "'1'"),
+            ("conditioning", "choice(gated_lora, all)", "'all'"),
+            ("model.soft_tokens", "grid(0, 4)", "'0'"),
+        ],
+    )
     def test_values_that_the_key_does_not_accept(self, key, text, got):
         line = refused(key, text)
         assert line.startswith(f"sweep.space.{key}: expected ")
@@ -131,7 +140,12 @@ class TestRefused:
     def test_the_base_of_rankers(self):
         assert "share one base ranker" in refused("ranker.base_steps", "int(10, 20)", task="ranking")
         assert "would change the base ranker" in refused("ranker.width", "int(10, 20)", task="ranking")
-        tree = {"task": "ranking", "objectives": ["a"], "model": {"base": "x"}, "sweep": {"space": {"ranker.width": "int(8, 9)"}}}
+        tree = {
+            "task": "ranking",
+            "objectives": ["a"],
+            "model": {"base": "x"},
+            "sweep": {"space": {"ranker.width": "int(8, 9)"}},
+        }
         assert parse_space(Config.model_validate(tree))
 
     def test_keys_of_the_other_task(self):
@@ -151,5 +165,5 @@ def test_corners_are_all_combinations_while_they_are_few():
 
 def test_settings_that_do_not_go_together(tmp_path):
     one = Config(objectives=["a", "b"], output=tmp_path / "run")
-    with pytest.raises(InputError, match="sweep.space allows conditioning none, but conditioning none is for"):
+    with pytest.raises(InputError, match=r"sweep\.space allows conditioning none, but conditioning none is for"):
         check_corners(one, {"conditioning": ("gated_lora", "none")})

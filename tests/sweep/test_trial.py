@@ -111,7 +111,15 @@ def test_leaves_the_usual_run_folder(prepared, make, tmp_path):
     config = make("plain")
     record, reports = run_to_end(prepared, config, tmp_path)
     names = {path.name for path in config.output.iterdir()}
-    assert names >= {"config.yaml", "metrics.jsonl", "checkpoint", "front.json", "front.png", "report.html", "trial.json"}
+    assert names >= {
+        "config.yaml",
+        "metrics.jsonl",
+        "checkpoint",
+        "front.json",
+        "front.png",
+        "report.html",
+        "trial.json",
+    }
     assert record.state == "finished"
     assert Record.load(config.output) == record
     assert [line["step"] for line in record.history] == [4, 8, 12]

@@ -1,0 +1,28 @@
+"""Searches for good settings with Ray Tune: temperature, Dirichlet alpha, conditioning, ranks, learning rates.
+
+    python jobs/sweep.py --config jobs/configs/sweep_quickstart.yaml
+    python jobs/sweep.py --config jobs/configs/sweep_stories.yaml --model.base FOLDER --data.train train.jsonl \
+        --data.validation validation.jsonl
+    ray job submit --working-dir . -- python jobs/sweep.py --config jobs/configs/sweep_stories.yaml ...
+
+Every trial is a run folder under OUTPUT/trials; best.yaml is the best one's configuration for the training jobs.
+Killed, it goes on by --resume without losing a finished trial. Without model and data it uses the synthetic world.
+"""
+
+from cosdpo.cli import main
+from cosdpo.config import Config
+
+
+def job(config: Config) -> None:
+    from cosdpo.sweep.outcome import print_outcome
+    from cosdpo.sweep.sweep import check, located, sweep
+    from cosdpo.world import make
+
+    if config.task == "language" and not (config.model.base or config.data.train):
+        check(located(config))
+        config = make(config)
+    print_outcome(sweep(config))
+
+
+if __name__ == "__main__":
+    main(job, __doc__, {"output": "runs/sweep"})
