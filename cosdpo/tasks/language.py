@@ -131,8 +131,8 @@ class LanguageTask(Task):
         measurement = Measurement.join([part for part, _, _ in parts])
         _, trained, frozen = parts[0]
         price = Main(
-            name="distance from the base",
-            metric="KL per token",
+            name="KL to base",
+            metric="nats/token",
             higher_is_better=False,
             base=0.0,
             values=[measurement.divergences[i] for i in range(len(grid))],
