@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
@@ -25,7 +24,7 @@ from cosdpo.comparison.weights import table
 from cosdpo.comparison.whole_file import whole_file
 from cosdpo.evaluation import report as run_report
 from cosdpo.evaluation.drawing import inline_svg, save_png
-from cosdpo.evaluation.narrative import listed, number, seconds, short
+from cosdpo.evaluation.page import page_environment
 
 DATA, POINTS, PAGE = "comparison.json", "points.parquet", "report.html"
 PLOTS = ("fronts.png", "hypervolume.png", "hypervolume_time.png")
@@ -81,21 +80,7 @@ def _page(
     own, others, leading = subject(comparison), rivals(comparison), comparison.main_metric
     steps = of_budget(results, "steps")
     by_weight = {name: table(steps, name, own, others) for name in comparison.higher_is_better}
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(run_report.__file__).parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "short": short,
-        "seconds": seconds,
-        "listed": listed,
-        "over_seeds": over_seeds,
-        "memory": _memory,
-    }
+    environment = page_environment(Path(__file__).parent, {"over_seeds": over_seeds, "memory": _memory})
     methods = list(dict.fromkeys([*comparison.methods, *comparison.equal_time]))
     return environment.get_template("report.html.j2").render(
         comparison=comparison,

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from pydantic import BaseModel, ConfigDict
 
@@ -20,7 +19,8 @@ from cosdpo.evaluation import indicators
 from cosdpo.evaluation.curves import steering_figure, training_figure
 from cosdpo.evaluation.drawing import colour, inline_svg
 from cosdpo.evaluation.front import Front
-from cosdpo.evaluation.narrative import findings, headline, listed, main_metric, number, over_folds, seconds, short
+from cosdpo.evaluation.narrative import findings, headline, listed, main_metric, number, over_folds, short
+from cosdpo.evaluation.page import page_environment
 from cosdpo.evaluation.plots import front_figure
 from cosdpo.evaluation.price import price_figure
 from cosdpo.evaluation.rankings import Ranking, columns
@@ -85,21 +85,7 @@ def write_report(
                     f"answers to {sample.prompt[:40]!r} need {len(front.objectives)} weights and temperatures each"
                 )
     ranked = [columns(ranking, front) for ranking in rankings]
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # the slider lists metrics in the front's order
-    environment.filters |= {
-        "number": number,
-        "short": short,
-        "seconds": seconds,
-        "listed": listed,
-        "over_folds": over_folds,
-    }
+    environment = page_environment(Path(__file__).parent, {"over_folds": over_folds})
     training = training_figure(metrics, front.objectives)
     price = price_figure(front, front.main) if front.main else None
     titles = [_title(front, index) for index in range(len(front.points))]

@@ -11,14 +11,14 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from cosdpo.comparison.whole_file import whole_file
 from cosdpo.config_file import to_yaml
 from cosdpo.evaluation import report as run_report
 from cosdpo.evaluation.drawing import inline_svg
-from cosdpo.evaluation.narrative import listed, number, seconds, short
+from cosdpo.evaluation.narrative import number, short
+from cosdpo.evaluation.page import page_environment
 from cosdpo.sweep.best_fronts import fronts_figure, pareto, trade_off_figure
 from cosdpo.sweep.course import course_figure
 from cosdpo.sweep.importance import importances, judged
@@ -39,21 +39,7 @@ def write_sweep(outcome: Outcome, command: str | None = None) -> Path:
     Args:
         command: what to type to get this sweep again; the command line of this process by default.
     """
-    environment = Environment(
-        loader=FileSystemLoader([Path(__file__).parent, Path(run_report.__file__).parent]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "number": number,
-        "short": short,
-        "seconds": seconds,
-        "listed": listed,
-        "shown": _shown,
-        "figure": _figure,
-    }
+    environment = page_environment(Path(__file__).parent, {"shown": _shown, "figure": _figure})
     target, space = outcome.targets[0], parse_space(outcome.config)
     step, values = judged(outcome.trials, target)
     newest = {trial.name: trial.last[target.name] for trial in outcome.trials if target.name in trial.last}
