@@ -60,3 +60,26 @@ def check_resources(config: Config, available: dict[str, float]) -> None:
                 f"{available.get(kind, 0):g}: lower scaling.workers"
                 + (" or scaling.cpus_per_worker" if kind == "CPU" else ", set scaling.use_gpu false or add GPU nodes")
             )
+
+
+def fitting(what: str, keys: dict[str, tuple[str, float]]) -> int:
+    """How many of equal shares of the connected cluster fit at once, at least 1.
+
+    Args:
+        what: what a message calls one of them: run, trial.
+        keys: per kind of resource, CPU and GPU, the configuration's key and the share that it asks for.
+
+    Raises:
+        InputError: not even one fits; the message names the keys.
+    """
+    import ray
+
+    available = ray.cluster_resources()
+    most = min(int(available.get(kind, 0) / share) for kind, (_, share) in keys.items() if share)
+    if most < 1:
+        (cpus, cpu), (gpus, gpu) = keys["CPU"], keys["GPU"]
+        raise InputError(
+            f"a {what} needs {cpu:g} CPUs and {gpu:g} GPUs, the cluster has {available.get('CPU', 0):g} and "
+            f"{available.get('GPU', 0):g}: lower {cpus} or {gpus}"
+        )
+    return most

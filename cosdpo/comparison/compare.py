@@ -142,15 +142,14 @@ def check(config: Config) -> None:
 
 def _slots(config: Config) -> int:
     """Runs that fit at once."""
-    available = ray.cluster_resources()
-    asked = {"CPU": config.comparison.cpus_per_run, "GPU": config.comparison.gpus_per_run}
-    fits = [int(available.get(kind, 0) / share) for kind, share in asked.items() if share]
-    if min(fits) < 1:
-        raise InputError(
-            f"a run needs {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs, the cluster has {available.get('CPU', 0):g} "
-            f"and {available.get('GPU', 0):g}: lower comparison.cpus_per_run or comparison.gpus_per_run"
-        )
-    return min(fits)
+    one = config.comparison
+    return cluster.fitting(
+        "run",
+        {
+            "CPU": ("comparison.cpus_per_run", one.cpus_per_run),
+            "GPU": ("comparison.gpus_per_run", one.gpus_per_run),
+        },
+    )
 
 
 def _steps(one: Prepared, results: Mapping[str, Any]) -> list[Step]:

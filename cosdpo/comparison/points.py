@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from cosdpo.comparison.result import Result
-from cosdpo.comparison.whole_file import whole_file
+from cosdpo.whole_file import whole_file
 
 _NUMBERS = pa.list_(pa.float64())
 

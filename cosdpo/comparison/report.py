@@ -21,10 +21,10 @@ from cosdpo.comparison.summary import Comparison, MethodSummary, of_budget, summ
 from cosdpo.comparison.verdict import beaten, duel, findings, headline, rivals, subject
 from cosdpo.comparison.volumes import hypervolume_figure, time_figure
 from cosdpo.comparison.weights import table
-from cosdpo.comparison.whole_file import whole_file
 from cosdpo.evaluation import report as run_report
 from cosdpo.evaluation.drawing import inline_svg, save_png
 from cosdpo.evaluation.page import page_environment
+from cosdpo.whole_file import whole_file
 
 DATA, POINTS, PAGE = "comparison.json", "points.parquet", "report.html"
 PLOTS = ("fronts.png", "hypervolume.png", "hypervolume_time.png")

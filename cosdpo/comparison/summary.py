@@ -25,11 +25,11 @@ from pydantic import (
 from cosdpo.comparison.agreement import check
 from cosdpo.comparison.result import Budget, Result
 from cosdpo.comparison.statistics import Statistic, Statistics
-from cosdpo.comparison.whole_file import whole_file
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
 from cosdpo.evaluation.front import Front
 from cosdpo.evaluation.narrative import main_metric
+from cosdpo.whole_file import whole_file
 
 Count = Annotated[int, Field(ge=0)]
 

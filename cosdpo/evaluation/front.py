@@ -6,8 +6,6 @@ into a `Front`; `Front.save` and `Front.load` are the only ways to the file and 
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +26,7 @@ from pydantic import (
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
+from cosdpo.whole_file import whole_file
 
 Array = npt.NDArray[np.float64]
 Numbers = list[FiniteFloat]
@@ -190,16 +189,8 @@ class Front(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write front.json whole or not at all: a reader never meets half a file."""
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        temporary = Path(name)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(self.model_dump_json(indent=2) + "\n")
-            temporary.chmod(0o644)  # mkstemp's 0600 would hide the file from the people a run folder is shared with
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        with whole_file(path) as temporary:
+            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> Front:

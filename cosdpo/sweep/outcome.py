@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cosdpo.comparison.whole_file import whole_file
 from cosdpo.config import Config, SweepConfig
 from cosdpo.config_file import to_yaml
 from cosdpo.errors import InputError
@@ -20,6 +19,7 @@ from cosdpo.sweep.record import Record, records
 from cosdpo.sweep.settings import apply
 from cosdpo.sweep.trial import describe
 from cosdpo.tasks.task import Task
+from cosdpo.whole_file import whole_file
 
 TRIALS, BEST, BEST_RUN = "trials.parquet", "best.yaml", "best"
 

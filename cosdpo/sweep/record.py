@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from cosdpo.comparison.whole_file import whole_file
+from cosdpo.whole_file import whole_file
 
 RECORD = "trial.json"
 State = Literal["running", "finished", "stopped", "failed"]

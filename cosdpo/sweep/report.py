@@ -13,7 +13,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from cosdpo.comparison.whole_file import whole_file
 from cosdpo.config_file import to_yaml
 from cosdpo.evaluation import report as run_report
 from cosdpo.evaluation.drawing import inline_svg
@@ -29,6 +28,7 @@ from cosdpo.sweep.record import Record
 from cosdpo.sweep.search import DATABASE
 from cosdpo.sweep.shades import FIRST, shades
 from cosdpo.sweep.space import parse_space
+from cosdpo.whole_file import whole_file
 
 PAGE = "report.html"
 

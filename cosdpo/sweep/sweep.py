@@ -103,15 +103,14 @@ def check(config: Config) -> None:
 
 def trials_at_once(config: Config) -> int:
     """Trials that fit the cluster, at most sweep.max_concurrent."""
-    available, sweep = ray.cluster_resources(), config.sweep
-    asked = {"CPU": sweep.cpus_per_trial, "GPU": sweep.gpus_per_trial}
-    fits = min(int(available.get(kind, 0) / share) for kind, share in asked.items() if share)
-    if fits < 1:
-        raise InputError(
-            f"a trial needs {asked['CPU']:g} CPUs and {asked['GPU']:g} GPUs, the cluster has "
-            f"{available.get('CPU', 0):g} and {available.get('GPU', 0):g}: lower sweep.cpus_per_trial or "
-            "sweep.gpus_per_trial"
-        )
+    sweep = config.sweep
+    fits = cluster.fitting(
+        "trial",
+        {
+            "CPU": ("sweep.cpus_per_trial", sweep.cpus_per_trial),
+            "GPU": ("sweep.gpus_per_trial", sweep.gpus_per_trial),
+        },
+    )
     return min(fits, sweep.max_concurrent or fits)
 
 
