@@ -11,7 +11,7 @@ from math import comb
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MethodName = Literal["cos", "linear_scalarization", "soup", "modpo"]
 LARGEST_GRID = 70
@@ -37,6 +37,8 @@ class ModelConfig(Section):
     ranker, or empty to train one first."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the frozen base's weights; auto is bfloat16 on GPUs and float32 on CPUs."""
+    quantization: Literal["none", "nf4"] = "none"
+    """Hold the frozen base's matrices in 4 bits, by bitsandbytes on a GPU (with scaling.strategy ddp)."""
     lora_rank: Positive = 16
     """Rank of the LoRA adapters (per adapted matrix, all objectives together)."""
     lora_alpha: Rate = 16.0
@@ -157,6 +159,9 @@ class TrainingConfig(Section):
     """Fixed weights of a run that is not conditioned, as the baselines train them; empty draws them."""
     alpha: Rate = 1.0
     """Concentration of the Dirichlet that training weights are drawn from; below 1 favours the ends."""
+    compare_across: Positive = 1
+    """Contexts of a batch that share their weights and whose candidates are all compared with each other, for scores
+    that mean the same in every context, as those of a reward model do; 1 compares within a context alone."""
     stratified: bool = True
     """Stratify the drawn weights over each batch instead of drawing them independently."""
     temperature_alpha: Rate = 1.0
@@ -172,11 +177,22 @@ class TrainingConfig(Section):
 
 
 class GridConfig(Section):
-    """The weights at which a front is evaluated."""
+    """The weights and temperatures at which a front is evaluated."""
 
     partitions: NonNegative = 0
     """Das-Dennis partitions per objective: 10 gives 11 weights for two objectives, 66 for three. 0 takes 10 for up to
     three objectives, and for more as many as give at most 70 weights."""
+    temperatures: list[Rate] = []
+    """Multiples of the trained temperature at which the front of a conditioned run is measured, such as 0.5,1,2,4;
+    1 always is. The figures of a front, comparisons, sweeps and baselines know 1 alone."""
+
+    @field_validator("temperatures")
+    @classmethod
+    def _each_once(cls, given: list[float]) -> list[float]:
+        twice = [c for c in given if given.count(c) > 1]
+        if twice:
+            raise ValueError(f"{twice[0]:g} stands there {given.count(twice[0])} times; name each multiple once")
+        return given
 
 
 class EvaluationConfig(Section):
@@ -207,8 +223,14 @@ class ScalingConfig(Section):
 
     workers: Positive = 1
     """Training workers."""
-    strategy: Literal["ddp"] = "ddp"
-    """How the workers share the model."""
+    strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
+    """How the workers share the model: ddp holds all of it on every worker, fsdp shards the frozen base, deepspeed is
+    ZeRO. Rankers take ddp."""
+    zero_stage: Literal[1, 2, 3] = 2
+    """What deepspeed shards: 1 the optimiser's state, 2 gradients too, 3 the frozen base too."""
+    offload: Literal["none", "optimizer", "parameters"] = "none"
+    """What deepspeed keeps in host memory instead of the GPU's: the optimiser's state, or also the frozen base (with
+    scaling.zero_stage 3)."""
     use_gpu: bool = False
     """One GPU per worker."""
     cpus_per_worker: Annotated[float, Field(gt=0)] = 1
@@ -217,6 +239,17 @@ class ScalingConfig(Section):
     """Threads of a worker's tensor operations; 0 takes cpus_per_worker."""
     max_failures: NonNegative = 3
     """Worker failures after which the run gives up; each restarts from the last checkpoint."""
+
+
+class GpuConfig(Section):
+    """One GPU of the cluster, for what plan prints and refuses."""
+
+    memory: Rate = 80.0
+    """Memory in GiB."""
+    tflops: Rate = 150.0
+    """Sustained teraflop/s, which is a third to a half of what its maker names."""
+    price: Annotated[float, Field(ge=0)] = 0.0
+    """Price of an hour, in any currency; 0 leaves cost out."""
 
 
 class BaselineConfig(Section):
@@ -249,10 +282,6 @@ class ComparisonConfig(Section):
     """CPU cores that Ray reserves for a run."""
     gpus_per_run: Annotated[float, Field(ge=0)] = 0
     """GPUs that Ray reserves for a run; a fraction lets runs share one."""
-    plan: bool = False
-    """Print the runs, their steps and an estimate of their cost, and stop."""
-    tflops: Rate = 150.0
-    """Sustained teraflop/s of one GPU, for the plan's estimate of GPU hours."""
 
 
 class SweepConfig(Section):
@@ -302,6 +331,8 @@ class Config(Section):
     """Seed of initialisation, data order, weight draws and sampling."""
     resume: bool = False
     """Go on from the newest checkpoint in output."""
+    plan: bool = False
+    """Print what the job would run, the memory it needs under every strategy and what it costs, and stop."""
     task: Literal["language", "ranking"] = "language"
     """What is trained: a language model or a ranker."""
     objectives: list[str] = []
@@ -324,6 +355,7 @@ class Config(Section):
     grid: GridConfig = GridConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
     scaling: ScalingConfig = ScalingConfig()
+    gpu: GpuConfig = GpuConfig()
     baseline: BaselineConfig = BaselineConfig()
     comparison: ComparisonConfig = ComparisonConfig()
     sweep: SweepConfig = SweepConfig()
@@ -341,6 +373,11 @@ class Config(Section):
             return self.grid.partitions
         m = len(self.objectives)
         return max(p for p in range(1, 11) if p == 1 or comb(p + m - 1, m - 1) <= LARGEST_GRID)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Multiples of the trained temperature at which a front is measured: 1, then the others in rising order."""
+        return [1.0, *sorted(c for c in self.grid.temperatures if c != 1)]
 
     @property
     def temperatures(self) -> list[float]:

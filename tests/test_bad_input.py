@@ -98,6 +98,23 @@ class TestFiles:
         assert "exists: go on with it by --resume, or name another folder" in job()
 
 
+class TestTemperatures:
+    @pytest.mark.parametrize(
+        ("given", "says"),
+        [
+            ("0", "--grid.temperatures"),
+            ("2,-1", "--grid.temperatures"),
+            ("inf", "--grid.temperatures"),
+            ("warm", "--grid.temperatures: expected list of number > 0, got 'warm'"),
+            ("[[1, 2], [2, 1]]", "--grid.temperatures: expected list of number > 0"),
+            ("0.5,2,0.5", "--grid.temperatures: 0.5 stands there 2 times; name each multiple once"),
+            ("0.05,2", "grid.temperatures has 0.05; a language model can be rescaled to no less than 0.1"),
+        ],
+    )
+    def test_multiples_that_cannot_be(self, job, given, says):
+        assert says in job(grid__temperatures=given)
+
+
 class TestRows:
     @pytest.fixture
     def with_row(self, job, tmp_path) -> Callable[[dict[str, object]], str]:
@@ -199,6 +216,19 @@ class TestSettings:
 
     def test_batch_that_the_workers_cannot_share(self, job):
         assert "training.batch_size 8 is not a multiple of scaling.workers 3" in job(scaling__workers="3")
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"scaling__workers": "4"}, "training.batch_size gives a worker 2 contexts at a time"),
+            ({"training__micro_batch": "6"}, "training.micro_batch gives a worker 6 contexts at a time"),
+            ({"data__comparisons": "listwise"}, "set data.comparisons pairwise"),
+        ],
+    )
+    def test_groups_that_cannot_be_compared(self, job, changes, message):
+        line = job(training__compare_across="4", **changes)
+        assert message in line
+        assert "training.compare_across 4" in line
 
     def test_gpus_that_are_not_there(self, job, monkeypatch):
         monkeypatch.delenv("RAY_ADDRESS", raising=False)

@@ -80,3 +80,9 @@ def test_unknown_keys_and_wrong_assignments_are_refused():
 def test_one_temperature_serves_all_objectives():
     assert Config(objectives=["a", "b", "c"], temperature=0.5).temperatures == [0.5, 0.5, 0.5]
     assert Config(objectives=["a", "b"], temperature=[0.5, 0.25]).temperatures == [0.5, 0.25]
+
+
+def test_the_trained_temperature_is_measured_first():
+    assert Config().ratios == [1.0]
+    assert Config.model_validate({"grid": {"temperatures": [4, 0.5, 1, 2]}}).ratios == [1.0, 0.5, 2.0, 4.0]
+    assert Config.model_validate({"grid": {"temperatures": [4]}}).ratios == [1.0, 4.0]

@@ -157,6 +157,11 @@ class TestRunFolder:
             assert query["orders"][0]["weights"] == [1, 0]
             assert all(sorted(order["order"]) == list(range(DOCUMENTS)) for order in query["orders"])
 
+    def test_the_example_is_a_held_out_query(self, plain, test_lists):
+        config, _ = plain
+        rows = json.loads((config.output / "example.json").read_text())["features"]
+        np.testing.assert_allclose(rows, test_lists.features[:DOCUMENTS], rtol=1e-6)
+
 
 class TestCheckpoint:
     def test_the_front_can_be_had_again(self, plain, test_lists):
@@ -191,6 +196,23 @@ def test_a_given_base_is_not_trained_again(plain, make, monkeypatch):
     # The same seed, the same base: the same run.
     assert again.metrics == front.metrics
     assert again.main == front.main
+
+
+@pytest.mark.slow
+def test_a_front_at_several_temperatures(plain, make, test_lists):
+    plain_config, expected = plain
+    given = str(plain_config.output / "base" / "checkpoint")
+    config = make("temperatures", model__base=given, grid__temperatures=[3.0, 0.5])
+    front = run(config)
+    assert front.ratios == [0.5, 1.0, 3.0]
+    assert (front.metrics, front.at(1).main, front.at(1).points) == (expected.metrics, expected.main, expected.points)
+    scorer = RankingScorer.load(config.output / "checkpoint")
+    for point, main in zip(front.points, front.main.values, strict=True):
+        a, b, relevance = by_hand(test_lists, lambda rows, p=point: scorer.score(rows, p.weights, p.temperature))
+        assert point.values["ndcg@10"] == pytest.approx([a, b], abs=1e-6)
+        assert main == pytest.approx(relevance, abs=1e-6)
+    assert (config.output / "front-temperature.png").stat().st_size > 10_000
+    assert not (plain_config.output / "front-temperature.png").exists()
 
 
 @pytest.mark.slow

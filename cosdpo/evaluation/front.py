@@ -26,6 +26,7 @@ from pydantic import (
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
+from cosdpo.models.temperature import ratio
 from cosdpo.whole_file import whole_file
 
 Array = npt.NDArray[np.float64]
@@ -41,6 +42,8 @@ Volume = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 class Measured:
     """One metric as measured: values [N, m] over the points, base [m] of the untrained model, reference_point [m].
 
+    The points may be at several temperatures; those at the trained one are what a metric sums up.
+
     With cross-validation, hypervolume_folds is the hypervolume of each fold's own front.
     """
 
@@ -52,7 +55,7 @@ class Measured:
 
 
 class Metric(BaseModel):
-    """One metric over all points. Other indicators may stand next to these and are kept."""
+    """One metric over the points at the trained temperature. Other indicators may stand next to these and are kept."""
 
     model_config = ConfigDict(extra="allow", use_attribute_docstrings=True)
 
@@ -140,7 +143,8 @@ class Front(BaseModel):
     main: Main | None = None
     """The main objective, which is no part of the trade-off; left out of the file where there is none."""
     points: Annotated[list[Point], Field(min_length=1)]
-    """The trade-offs, in the order of the weight grid."""
+    """The trade-offs, in the order of the weight grid: at the trained temperature, then at each of its other multiples
+    that were measured."""
 
     @model_validator(mode="after")
     def _shapes(self) -> Self:
@@ -178,6 +182,39 @@ class Front(BaseModel):
     def weights(self) -> Array:
         """[N, m] weights of the points."""
         return np.array([point.weights for point in self.points], dtype=np.float64)
+
+    @property
+    def ratios(self) -> list[float]:
+        """Multiples c of the trained temperature at which there are points, in rising order."""
+        return sorted({round(ratio(np.array(point.temperature), self._trained.tolist()), 9) for point in self.points})
+
+    def at(self, c: float) -> Front:
+        """The points at c times the trained temperature alone, with figures of their own.
+
+        At 1 this is the front without its other temperatures.
+        """
+        at_c = [np.allclose(point.temperature, c * self._trained, rtol=1e-6) for point in self.points]
+        if all(at_c):
+            return self
+        rows = np.flatnonzero(at_c)
+        metrics = self.metrics
+        if c != 1:
+            metrics = {
+                name: _summarise(
+                    name,
+                    Measured(self.values(name)[rows], metric.base, metric.reference_point, metric.higher_is_better),
+                    self.weights[rows],
+                )
+                for name, metric in self.metrics.items()
+            }
+        main = self.main and self.main.model_copy(update={"values": [self.main.values[i] for i in rows]})
+        points = [self.points[i] for i in rows]
+        return self.model_copy(update={"points": points, "metrics": metrics, "main": main})
+
+    @property
+    def _trained(self) -> Array:
+        """[m] trained temperature of every objective."""
+        return np.broadcast_to(np.array(self.trained_temperature, dtype=np.float64), len(self.objectives))
 
     def values(self, metric: str) -> Array:
         """[N, m] values of one metric over the points, in its own direction."""
@@ -224,7 +261,8 @@ def build(
     train_seconds_total: float | None = None,
     main: Main | None = None,
 ) -> Front:
-    """The front of measured values, with hypervolume, controllability, spread and non-dominated count of every metric.
+    """The front of measured values, with hypervolume, controllability, spread and non-dominated count of every metric
+    at the trained temperature.
 
     Args:
         weights: [N, m] on the simplex.
@@ -245,6 +283,9 @@ def build(
         beta = np.broadcast_to(asked, grid.shape)
     except ValueError:
         raise InputError(f"temperatures have shape {asked.shape}; give {grid.shape}, ({m},) or one number") from None
+    trained = (beta == np.asarray(trained_temperature)).all(axis=1)
+    if not trained.any():
+        raise InputError(f"no point is at the trained temperature {trained_temperature}; measure the front there too")
     values = {name: np.asarray(measured.values, dtype=np.float64).tolist() for name, measured in metrics.items()}
     scalar = isinstance(trained_temperature, int | float)
     try:
@@ -258,7 +299,7 @@ def build(
                 "train_seconds": train_seconds,
                 "train_seconds_total": train_seconds if train_seconds_total is None else train_seconds_total,
                 "trained_parameters": trained_parameters,
-                "metrics": {name: _summarise(name, measured, grid) for name, measured in metrics.items()},
+                "metrics": {name: _summarise(name, measured, grid, trained) for name, measured in metrics.items()},
                 "main": main,
                 "points": [
                     {"weights": w, "temperature": t, "values": {name: rows[i] for name, rows in values.items()}}
@@ -282,7 +323,8 @@ def _first(error: ValidationError) -> str:
     return f"{where}: {' '.join(first['msg'].split())}"
 
 
-def _summarise(name: str, measured: Measured, weights: Array) -> Metric:
+def _summarise(name: str, measured: Measured, weights: Array, counted: npt.NDArray[np.bool_] | None = None) -> Metric:
+    """The figures of the points that are `counted`, which are all by default."""
     values = np.asarray(measured.values, dtype=np.float64)
     base = np.asarray(measured.base, dtype=np.float64)
     reference = np.asarray(measured.reference_point, dtype=np.float64)
@@ -296,6 +338,8 @@ def _summarise(name: str, measured: Measured, weights: Array) -> Metric:
         raise InputError(f"metric {name} of objective {objective} is not finite; are there held-out labels for it?")
     sign = 1.0 if measured.higher_is_better else -1.0
     gains = sign * values
+    if counted is not None:
+        gains, weights = gains[counted], weights[counted]
     return Metric(
         higher_is_better=measured.higher_is_better,
         reference_point=reference.tolist(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +12,7 @@ import torch
 
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
-from cosdpo.evaluation.profile import Profile, divergence, profile
+from cosdpo.evaluation.profile import Profile, divergence, profile, profiles
 from cosdpo.models.base import load_tokenizer
 from cosdpo.models.generation import decode, generate
 from cosdpo.models.language import LanguageScorer
@@ -25,11 +26,12 @@ Scorer = Callable[[Sequence[str], Sequence[str]], list[float]]
 class Measurement:
     """Measured values by grid index, and the texts of the report."""
 
-    profiles: dict[int, Profile] = field(default_factory=dict)
+    profiles: dict[int, list[Profile]] = field(default_factory=dict)
+    """A profile for each of the R temperatures, as are the rewards and divergences."""
     rewards: dict[int, Floats] = field(default_factory=dict)
-    """Mean scores of generated text per objective, [m]; empty without scorers."""
-    divergences: dict[int, float] = field(default_factory=dict)
-    """Mean KL from the base per token, in nats."""
+    """Mean scores of generated text per objective, [R, m]; empty without scorers."""
+    divergences: dict[int, list[float]] = field(default_factory=dict)
+    """Mean KL from the base per token, in nats, [R]."""
     base_profile: Profile | None = None
     base_reward: Floats | None = None
     answers: list[tuple[int, list[float], str]] = field(default_factory=list)
@@ -56,19 +58,24 @@ def measure(
     prompt_ids: Sequence[list[int]],
     lead: bool = True,
     illustrate: bool = True,
+    ratios: Sequence[float] = (1.0,),
 ) -> Measurement:
-    """Measures the grid points `mine`; the lead also measures the base, and writes the sample answers when it is to
-    `illustrate` the trade-off.
+    """Measures the grid points `mine` at every multiple c of the trained temperature; the lead also measures the base,
+    and writes the sample answers when it is to `illustrate` the trade-off.
+
+    All temperatures share the passes over the held-out data; generated text they cannot share.
     """
     result = Measurement()
     beta = np.array(config.temperatures)
     tokens = config.evaluation.batch_tokens
+    score = partial(scorer.rescaled_to_each, ratios=ratios)
     writer = _Writer(scorer, config, prompts, prompt_ids)
     for index in mine:
-        result.profiles[index] = profile(scorer, data, grid[index], beta, tokens, scorer.device)
-        result.divergences[index] = divergence(scorer, data, config.evaluation.prompts, grid[index], beta, tokens)
+        w = grid[index]
+        result.profiles[index] = profiles(score, data, w, beta, ratios, tokens, scorer.device)
+        result.divergences[index] = divergence(scorer, data, config.evaluation.prompts, w, beta, ratios, tokens)
         if config.evaluation.scorers:
-            result.rewards[index] = writer.reward(grid[index])
+            result.rewards[index] = np.stack([writer.reward(w, c) for c in ratios])
     if lead:
         flat = np.full(len(beta), 1 / len(beta))
         result.base_profile = profile(None, data, flat, beta, tokens, scorer.device)
@@ -97,7 +104,7 @@ class _Writer:
 
             self.scorers = [resolve(config.evaluation.scorers[name]) for name in config.objectives]
 
-    def texts(self, weights: Floats | None, chosen: Sequence[int]) -> list[str]:
+    def texts(self, weights: Floats | None, chosen: Sequence[int], c: float = 1.0) -> list[str]:
         evaluation, rows = self.config.evaluation, (len(chosen), len(self.config.objectives))
         device = self.scorer.device
         beta = torch.tensor(self.config.temperatures, device=device).expand(rows)
@@ -111,12 +118,13 @@ class _Writer:
             evaluation.sampling_temperature,
             self.config.seed,
             self.tokenizer.eos_token_id,
+            ratios=[c] * len(chosen),
         )
         return decode(self.tokenizer, ids)
 
-    def reward(self, weights: Floats | None) -> Floats:
+    def reward(self, weights: Floats | None, c: float = 1.0) -> Floats:
         """Mean score per objective over all prompts, [m]."""
-        texts = self.texts(weights, range(len(self.prompts)))
+        texts = self.texts(weights, range(len(self.prompts)), c)
         return np.array([np.mean(score(self.prompts, texts)) for score in self.scorers])
 
     def answer(self, weights: Floats, number: int) -> str:

@@ -26,9 +26,10 @@ class Profile:
     """Share of ordered pairs that the implicit reward orders as objective j does; equal rewards count half."""
     loss: Floats
     """Mean DPO loss over the comparisons of objective j, at the temperature asked for."""
+    margin: Floats
+    """Mean difference of the implicit rewards of the pairs that objective j orders, in nats."""
 
 
-@torch.no_grad()
 def profile(
     scorer: Scorer | None,
     data: PreferenceData,
@@ -44,36 +45,78 @@ def profile(
         weights, temperatures: [m], the same for every context.
         batch_tokens: tokens per forward pass.
     """
+    score = None if scorer is None else lambda *batch: [scorer(*batch)]
+    return profiles(score, data, weights, temperatures, [1.0], batch_tokens, device)[0]
+
+
+@torch.no_grad()
+def profiles(
+    score: Callable[[Sequence[Any], Tensor, Tensor], Sequence[Tensor]] | None,
+    data: PreferenceData,
+    weights: Sequence[float] | Floats,
+    temperatures: Sequence[float] | Floats,
+    ratios: Sequence[float],
+    batch_tokens: int,
+    device: torch.device | None = None,
+) -> list[Profile]:
+    """Scores all of `data` at one weight and several multiples c of the temperatures, a profile for each.
+
+    Args:
+        score: gives the scores [B, n] of a batch at every c, in the order of `ratios`; None is the reference.
+        weights, temperatures: [m], the same for every context.
+        ratios: the c; the loss of each profile is taken at c * temperatures.
+        batch_tokens: tokens per forward pass.
+    """
     device = device or torch.device("cpu")
     w = torch.as_tensor(np.asarray(weights), dtype=torch.float32, device=device)
     beta = torch.as_tensor(np.asarray(temperatures), dtype=torch.float32, device=device)
-    m = len(w)
-    right, pairs, loss, comparisons = (np.zeros(m) for _ in range(4))
+    totals = [_Totals(len(w)) for _ in ratios]
     for indices in data.in_order_of_length(batch_tokens):
         batch = data.batch(indices).to(device)
-        rows = (len(indices), m)
-        scores = batch.reference if scorer is None else scorer(batch.contexts, w.expand(rows), beta.expand(rows))
-        rewards = ((scores - batch.reference) * batch.mask).double()
-        r, p = _ordered(rewards, batch)
-        right += r
-        pairs += p
-        if data.pairwise:
-            loss += pairwise_dpo(rewards, batch.preferred, beta.expand(rows).double()).sum(0).cpu().numpy()
-            comparisons += p
+        rows = (len(indices), len(w))
+        if score is None:
+            scores: Sequence[Tensor] = [batch.reference] * len(ratios)
         else:
-            losses = listwise_dpo(rewards, batch.targets.double(), beta.expand(rows).double(), batch.mask)
-            loss += losses.sum(0).cpu().numpy()
-            comparisons += batch.targets.any(-1).sum(0).cpu().numpy()
-    return Profile(accuracy=right / pairs, loss=loss / comparisons)
+            scores = score(batch.contexts, w.expand(rows), beta.expand(rows))
+        for total, c, one in zip(totals, ratios, scores, strict=True):
+            rewards = ((one - batch.reference) * batch.mask).double()
+            total.add(rewards, batch, (c * beta).expand(rows).double(), data.pairwise)
+    return [total.profile() for total in totals]
 
 
-def _ordered(rewards: Tensor, batch: Batch) -> tuple[Floats, Floats]:
-    """Pairs ordered right (ties half) and pairs, per objective, [m] each."""
+class _Totals:
+    """Sums over the batches at one temperature, [m] each."""
+
+    def __init__(self, m: int) -> None:
+        self.right, self.margin, self.pairs, self.loss, self.comparisons = (np.zeros(m) for _ in range(5))
+
+    def add(self, rewards: Tensor, batch: Batch, beta: Tensor, pairwise: bool) -> None:
+        """Counts a batch with rewards [B, n] at temperatures [B, m]."""
+        right, margin, pairs = _ordered(rewards, batch)
+        self.right += right
+        self.margin += margin
+        self.pairs += pairs
+        if pairwise:
+            self.loss += pairwise_dpo(rewards, batch.preferred, beta).sum(0).cpu().numpy()
+            self.comparisons += pairs
+        else:
+            losses = listwise_dpo(rewards, batch.targets.double(), beta, batch.mask)
+            self.loss += losses.sum(0).cpu().numpy()
+            self.comparisons += batch.targets.any(-1).sum(0).cpu().numpy()
+
+    def profile(self) -> Profile:
+        """The means."""
+        return Profile(self.right / self.pairs, self.loss / self.comparisons, self.margin / self.pairs)
+
+
+def _ordered(rewards: Tensor, batch: Batch) -> tuple[Floats, Floats, Floats]:
+    """Pairs ordered right (ties half), the sum of their margins, and pairs, per objective, [m] each."""
     margins = rewards[:, :, None] - rewards[:, None, :]
     credit = (margins > 0).double() + 0.5 * (margins == 0)
     preferred = batch.preferred.double()
     return (
         torch.einsum("bik,bjik->j", credit, preferred).cpu().numpy(),
+        torch.einsum("bik,bjik->j", margins, preferred).cpu().numpy(),
         preferred.sum((0, 2, 3)).cpu().numpy(),
     )
 
@@ -84,17 +127,20 @@ def divergence(
     contexts: int,
     weights: Sequence[float] | Floats,
     temperatures: Sequence[float] | Floats,
+    ratios: Sequence[float],
     batch_tokens: int,
-) -> float:
+) -> list[float]:
     """Mean KL(pi || pi_ref) per token along the candidates of the first `contexts` contexts, in nats: how far the
-    policy has gone from the base on text that neither of them wrote.
+    policy has gone from the base on text that neither of them wrote. One for every multiple c of the temperatures.
     """
     chosen = data.contexts[:contexts]
     w = torch.as_tensor(np.asarray(weights), dtype=torch.float32, device=scorer.device)
     beta = torch.as_tensor(np.asarray(temperatures), dtype=torch.float32, device=scorer.device)
-    total, tokens = 0.0, 0
+    total, tokens = np.zeros(len(ratios)), 0
     for indices in length_batches([context.tokens for context in chosen], batch_tokens):
         rows = (len(indices), len(w))
-        per_token = scorer.divergence([chosen[i] for i in indices], w.expand(rows), beta.expand(rows))
-        total, tokens = total + float(per_token.double().sum()), tokens + len(per_token)
-    return total / tokens
+        per_token = scorer.divergence([chosen[i] for i in indices], w.expand(rows), beta.expand(rows), ratios)
+        total += [float(kl.double().sum()) for kl in per_token]
+        tokens += len(per_token[0])
+    means: list[float] = (total / tokens).tolist()
+    return means

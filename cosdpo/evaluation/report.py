@@ -24,6 +24,7 @@ from cosdpo.evaluation.page import page_environment
 from cosdpo.evaluation.plots import front_figure
 from cosdpo.evaluation.price import price_figure
 from cosdpo.evaluation.rankings import Ranking, columns
+from cosdpo.evaluation.temperature_plot import has_temperatures, temperature_figure
 
 PAPER = "https://arxiv.org/abs/2410.08316"
 
@@ -86,9 +87,13 @@ def write_report(
                 )
     ranked = [columns(ranking, front) for ranking in rankings]
     environment = page_environment(Path(__file__).parent, {"over_folds": over_folds})
+    whole, front = front, front.at(1)  # what follows, but for one section, is about the trained temperature
+    family = [(c, whole.at(c)) for c in whole.ratios] if has_temperatures(whole) else []
+    temperature = temperature_figure(whole, whole.main) if whole.main and family else None
     training = training_figure(metrics, front.objectives)
     price = price_figure(front, front.main) if front.main else None
     titles = [_title(front, index) for index in range(len(front.points))]
+    all_titles = [_title(whole, index) for index in range(len(whole.points))]
     page = environment.get_template("report.html.j2").render(
         front=front,
         headline=headline(front),
@@ -104,10 +109,14 @@ def write_report(
         front_plot=Markup(inline_svg(front_figure(front), titles, f"Front over {listed(front.objectives)}")),
         steering_plot=Markup(inline_svg(steering_figure(front), titles, "Each metric against its weight")),
         price_plot=Markup(inline_svg(price, titles, "The main objective along the front")) if price else None,
+        temperature_plot=Markup(inline_svg(temperature, all_titles, "The front at several temperatures"))
+        if temperature
+        else None,
+        family=family,
         training_plot=Markup(inline_svg(training, (), "Course of the training")) if training else None,
         samples=samples,
         rankings=ranked,
-        data=_data(front, samples),
+        data=_data(whole, samples),
         config_yaml=config_yaml.strip(),
         command=command,
         notes={key.replace("_", " "): value for key, value in notes.items() if key != "base_parameters"},
@@ -126,9 +135,11 @@ def _temperature(front: Front) -> list[float]:
 
 
 def _title(front: Front, index: int) -> str:
-    """Hover text of a point: its weights and all it measured."""
+    """Hover text of a point: its weights, its temperature where there are several, and all it measured."""
     point = front.points[index]
     lines = [", ".join(f"{name} {short(w)}" for name, w in zip(front.objectives, point.weights, strict=True))]
+    if len(front.ratios) > 1:
+        lines.append(f"temperature {', '.join(short(beta) for beta in dict.fromkeys(point.temperature))}")
     for metric, values in point.values.items():
         lines.append(f"{metric}: " + ", ".join(number(value) for value in values))
     if front.main is not None:
@@ -157,8 +168,15 @@ def _data(front: Front, samples: Sequence[Sample]) -> dict[str, object]:
         "metrics": ranges,
         "main": main and {"name": main.name, "metric": main.metric, "base": main.base, "worst": worst, "best": best},
         "points": [
-            {"weights": point.weights, "values": point.values, "main": main and main.values[i]}
+            {
+                "weights": point.weights,
+                "temperature": point.temperature,
+                "values": point.values,
+                "main": main and main.values[i],
+            }
             for i, point in enumerate(front.points)
         ],
+        "temperatures": [front.at(c).points[0].temperature for c in front.ratios],
+        "trained": front.ratios.index(1),
         "samples": [sample.model_dump() for sample in samples],
     }

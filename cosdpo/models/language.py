@@ -126,7 +126,7 @@ class FrozenScorer(nn.Module):
     ) -> Tensor:
         """Final hidden states [T, H] that predict response tokens: the first of every candidate, then the others."""
         k = soft.shape[1] if soft is not None else 0
-        cached = cache.lengths.tolist() if cache is not None else None
+        cached = cache.lengths if cache is not None else None
         prefixes = [(1 if cached is not None else len(c.prompt)) + k for c in contexts]
         layout = lay_out(prefixes, [[len(y) - 1 for y in c.candidates] for c in contexts], cached)
         if cache is not None and cache.layers:
@@ -200,7 +200,7 @@ class LanguageScorer(FrozenScorer):
         self.prompt = None
         self.gates = None
         if card.conditioning in ("hyper_prompt", "both"):
-            self.prompt = HyperPrompt(card.soft_tokens, width, conditions, float(self.embed.weight.float().std()))
+            self.prompt = HyperPrompt(card.soft_tokens, width, conditions, self.embed.weight.float().std())
         if card.conditioning in ("gated_lora", "both"):
             self.gates = Gates(layers + 2, rank, len(card.objectives), conditions, card.gates)
             if card.adapt_ends:
@@ -276,25 +276,38 @@ class LanguageScorer(FrozenScorer):
         return self._scores(contexts, rescale(tuned, base, c))
 
     @torch.no_grad()
+    def rescaled_to_each(
+        self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, ratios: Sequence[float]
+    ) -> list[Tensor]:
+        """`rescaled` at every c of `ratios`, [B, n] each, from one pass of the tuned model and one of the base."""
+        cache = self._encode_prompts(contexts) if self.card.scope == "response" else None
+        tuned = self._tuned(contexts, weights, temperatures, cache)
+        if set(ratios) == {1}:
+            return [self._scores(contexts, tuned)] * len(ratios)
+        base = self._predictors(contexts, None, None, cache, tuned=False)
+        return [self._scores(contexts, tuned if c == 1 else rescale(tuned, base, c)) for c in ratios]
+
+    @torch.no_grad()
     def divergence(
-        self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, c: float = 1.0
-    ) -> Tensor:
-        """KL(pi || pi_ref) of the next-token distributions along the candidates' tokens, [T], in nats.
+        self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, ratios: Sequence[float]
+    ) -> list[Tensor]:
+        """KL(pi || pi_ref) of the next-token distributions along the candidates' tokens, [T] in nats, at every c.
 
         Args:
             temperatures: [B, m]; only their ratios matter here.
-            c: as for `rescaled`.
+            ratios: the c of `rescaled`; all of them share one pass of the tuned model and one of the base.
         """
         cache = self._encode_prompts(contexts) if self.card.scope == "response" else None
         base = self._predictors(contexts, None, None, cache, tuned=False)
-        tuned = rescale(self._tuned(contexts, weights, temperatures, cache), base, c)
-        return token_divergences(tuned, base, self.head.weight, getattr(self.head, "bias", None))
+        tuned = self._tuned(contexts, weights, temperatures, cache)
+        head = self.head.weight, getattr(self.head, "bias", None)
+        return [token_divergences(rescale(tuned, base, c), base, *head) for c in ratios]
 
     @torch.no_grad()
     def _encode_prompts(self, contexts: Sequence[TokenizedContext]) -> PromptCache:
         """Keys and values of every prompt but its last token, under the frozen base."""
         lengths = [len(c.prompt) - 1 for c in contexts]
-        cache = PromptCache(torch.tensor(lengths))
+        cache = PromptCache(lengths)
         if max(lengths) == 0:
             return cache
         layout = lay_out(lengths, [[] for _ in contexts]).to(self.device, self.embed.weight.dtype)

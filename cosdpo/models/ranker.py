@@ -220,6 +220,27 @@ class RankingScorer(Ranker):
         trained = float(np.mean(self.card.trained_temperature))
         return lists.pad(rescale(output, reference, scale / trained))
 
+    def inputs(self, features: npt.ArrayLike) -> npt.NDArray[np.float32]:
+        """The input features [n, F] of `features`, as for `score`.
+
+        Raises:
+            InputError: features of another width, not finite or none.
+        """
+        with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused below
+            rows = np.asarray(features, dtype=np.float32)
+        numbers = self.card.base.numbers
+        whole = max([*numbers, *self.card.auxiliary.values()])
+        if rows.ndim != 2 or len(rows) == 0 or rows.shape[1] not in (len(numbers), whole):
+            raise InputError(
+                f"features have shape {rows.shape}; give a row per document of {len(numbers)} input features, or of "
+                f"all {whole} in number order"
+            )
+        if not np.isfinite(rows).all():
+            raise InputError("features must be finite")
+        if rows.shape[1] != len(numbers):
+            rows = np.ascontiguousarray(rows[:, np.array(numbers) - 1])
+        return rows
+
     @torch.no_grad()
     def score(
         self,
@@ -240,18 +261,7 @@ class RankingScorer(Ranker):
             InputError: features of another width, not finite or none, wrong weights, or temperatures whose ratios this
                 model was not trained for.
         """
-        rows = np.asarray(features, dtype=np.float32)
-        numbers = self.card.base.numbers
-        whole = max([*numbers, *self.card.auxiliary.values()])
-        if rows.ndim != 2 or len(rows) == 0 or rows.shape[1] not in (len(numbers), whole):
-            raise InputError(
-                f"features have shape {rows.shape}; give a row per document of {len(numbers)} input features, or of "
-                f"all {whole} in number order"
-            )
-        if not np.isfinite(rows).all():
-            raise InputError("features must be finite")
-        if rows.shape[1] != len(numbers):
-            rows = np.ascontiguousarray(rows[:, np.array(numbers) - 1])
+        rows = self.inputs(features)
         beta = temperatures(temperature, self.card.trained_temperature, self.card.temperature_conditioned)
         lists = PackedLists.of(rows, [len(rows)]).to(self.device)
         w = torch.tensor(normalise(weights, self.card.objectives), dtype=torch.float32, device=self.device)[None]

@@ -26,6 +26,7 @@ from cosdpo.evaluation.scorers import resolve
 from cosdpo.models.averaging import average
 from cosdpo.models.base import check_vocabulary, load_base, load_config, load_tokenizer, skeleton
 from cosdpo.models.language import LanguageScorer, check_adapters
+from cosdpo.models.temperature import SMALLEST_RATIO
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks.task import Average, Findings, Measure, Task
 from cosdpo.training.devices import base_dtype
@@ -71,6 +72,11 @@ class LanguageTask(Task):
             )
         for spec in config.evaluation.scorers.values():
             resolve(spec)
+        if min(config.ratios) < SMALLEST_RATIO:
+            raise InputError(
+                f"grid.temperatures has {min(config.ratios):g}; a language model can be rescaled to no less than "
+                f"{SMALLEST_RATIO:g} of its trained temperature"
+            )
 
     @classmethod
     def prepare(cls, config: Config) -> Self:
@@ -135,7 +141,7 @@ class LanguageTask(Task):
             metric="nats/token",
             higher_is_better=False,
             base=0.0,
-            values=[measurement.divergences[i] for i in range(len(grid))],
+            values=np.array([measurement.divergences[i] for i in range(len(grid))]).T.flatten().tolist(),
         )
         return Findings(
             metrics=_metrics(measurement, len(grid)),
@@ -162,7 +168,7 @@ class LanguageTask(Task):
         """Estimated from the base's parameters and the mean length; the frozen base needs no gradient of its own."""
         skeleton_parameters = sum(p.numel() for p in skeleton(load_config(self.config.model.base)).parameters())
         tokens = float(np.mean(self.train.lengths)) * self.config.training.batch_size
-        return float(4 * skeleton_parameters * tokens)
+        return step_flops(self.config, skeleton_parameters, tokens)
 
     def facts(self) -> dict[str, str | int | float]:
         """Base, conditioning and sizes."""
@@ -173,6 +179,11 @@ class LanguageTask(Task):
             "training contexts": len(self.train),
             "held-out contexts": len(self.held_out),
         }
+
+
+def step_flops(config: Config, parameters: int, tokens: float) -> float:
+    """2 operations per parameter and token forward, 2 backward, and 2 to compute again what was not kept."""
+    return (6.0 if config.model.gradient_checkpointing else 4.0) * parameters * tokens
 
 
 def _load_both(config: Config, tokenizer: PreTrainedTokenizerBase) -> tuple[Preferences, Preferences]:
@@ -198,10 +209,10 @@ def _added(*counts: Mapping[str, int]) -> dict[str, int]:
 
 
 def _create(config: Config, device: torch.device) -> LanguageScorer:
-    base = load_base(config.model.base, base_dtype(config, device))
+    base = load_base(config.model.base, base_dtype(config, device), config.model.quantization)
     scorer = LanguageScorer.create(config, base)
     if config.model.gradient_checkpointing:
-        base.gradient_checkpointing_enable({"use_reentrant": False})
+        base.activation_checkpointing_enable({"use_reentrant": False})
     return scorer.to(device)
 
 
@@ -215,6 +226,7 @@ def _measure(
     indices: Iterable[int],
     lead: bool,
     illustrate: bool = True,
+    ratios: Sequence[float] = (1.0,),
     *,
     data: Any,
     prompts: list[str],
@@ -223,13 +235,14 @@ def _measure(
     grid = das_dennis(len(config.objectives), config.partitions)
     held_out: PreferenceData = ray.get(data)
     ids = [context.prompt for context in held_out.contexts[: len(prompts)]]
-    measurement = measure(scorer, held_out, config, grid, indices, prompts, ids, lead, illustrate)
+    measurement = measure(scorer, held_out, config, grid, indices, prompts, ids, lead, illustrate, ratios)
     trained = scorer.trained_parameters()
     return measurement, trained, sum(p.numel() for p in scorer.parameters()) - trained
 
 
 def _metrics(measurement: Measurement, points: int) -> dict[str, Measured]:
-    profiles = [measurement.profiles[i] for i in range(points)]
+    along = [measurement.profiles[i] for i in range(points)]
+    profiles = [of_weight[r] for r in range(len(along[0])) for of_weight in along]
     base = measurement.base_profile
     assert base is not None
     half = np.full_like(base.accuracy, 0.5)
@@ -238,6 +251,6 @@ def _metrics(measurement: Measurement, points: int) -> dict[str, Measured]:
         "loss": Measured(np.stack([p.loss for p in profiles]), base.loss, base.loss, higher_is_better=False),
     }
     if measurement.base_reward is not None:
-        rewards = np.stack([measurement.rewards[i] for i in range(points)])
-        metrics["reward"] = Measured(rewards, measurement.base_reward, measurement.base_reward)
+        rewards = np.stack([measurement.rewards[i] for i in range(points)], axis=1)  # [R, N, m]
+        metrics["reward"] = Measured(np.concatenate(rewards), measurement.base_reward, measurement.base_reward)
     return metrics

@@ -25,6 +25,7 @@ from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Main, Measured
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.evaluation.rankings import Order, Ranking
+from cosdpo.losses import rescale
 from cosdpo.models.ranker import BaseRanker, RankingScorer, average
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.simplex import das_dennis, showcase
@@ -40,6 +41,7 @@ MAIN = "relevance"
 METRIC = "ndcg@10"
 SHOWN_QUERIES = 3
 SHOWN_DOCUMENTS = 10
+EXAMPLE_DOCUMENTS = 20
 
 log = logging.getLogger("cosdpo")
 
@@ -49,9 +51,9 @@ class Ranked:
     """What a scorer reached at some weights of the grid, by grid index."""
 
     ndcg: dict[int, Floats] = field(default_factory=dict)
-    """[m] NDCG@10 per auxiliary objective."""
-    main: dict[int, float] = field(default_factory=dict)
-    """NDCG@10 of the main label."""
+    """[R, m] NDCG@10 per auxiliary objective, at each of the R temperatures."""
+    main: dict[int, Floats] = field(default_factory=dict)
+    """[R] NDCG@10 of the main label."""
     parameters: tuple[int, int] = (0, 0)
     """Trained parameters, and those of the base."""
     rankings: list[Ranking] = field(default_factory=list)
@@ -177,11 +179,12 @@ class RankingTask(Task):
         ndcg, main = ({k: v for part in parts for k, v in getattr(part, name).items()} for name in ("ndcg", "main"))
         base, base_main = _ndcg(self.held_out.reference, self.held_out)
         trained, frozen = parts[0].parameters
+        values, relevance = (np.stack([found[i] for i in range(len(grid))], axis=1) for found in (ndcg, main))  # [R, N]
         return Findings(
-            metrics={METRIC: Measured(np.stack([ndcg[i] for i in range(len(grid))]), base, base)},
+            metrics={METRIC: Measured(np.concatenate(values), base, base)},
             trained_parameters=trained,
             base_parameters=frozen,
-            main=Main(name=MAIN, metric=METRIC, base=base_main, values=[main[i] for i in range(len(grid))]),
+            main=Main(name=MAIN, metric=METRIC, base=base_main, values=relevance.flatten().tolist()),
             pictures={"rankings": parts[0].rankings},
         )
 
@@ -192,6 +195,13 @@ class RankingTask(Task):
         matrices = (12 if ranker.architecture == "transformer" else 2) * ranker.layers * ranker.width**2
         documents = float(np.mean(self.train.lengths)) * self.config.training.batch_size
         return 6 * (inputs * ranker.width + matrices) * documents
+
+    def example(self) -> dict[str, Any]:
+        """The first held-out query of some length: up to 20 rows of its input features, as the data has them."""
+        lists = self.split.held_out
+        query = int(np.argmax(lists.lengths >= min(SHOWN_DOCUMENTS, lists.lengths.max())))
+        rows = lists.features[lists.documents([query])][:EXAMPLE_DOCUMENTS]
+        return {"features": [[float(f"{value:.7g}") for value in row] for row in rows.tolist()]}
 
     def facts(self) -> dict[str, str | int | float]:
         """Network and sizes."""
@@ -294,16 +304,26 @@ def _average(shares: Mapping[Path, float], config: Config, device: torch.device)
 
 
 def _measure(
-    scorer: RankingScorer, config: Config, indices: Iterable[int], lead: bool, illustrate: bool = True, *, data: Any
+    scorer: RankingScorer,
+    config: Config,
+    indices: Iterable[int],
+    lead: bool,
+    illustrate: bool = True,
+    ratios: Sequence[float] = (1.0,),
+    *,
+    data: Any,
 ) -> Ranked:
     held_out: RankingData = ray.get(data)
     grid = das_dennis(len(config.objectives), config.partitions)
     chosen = list(indices)
     trained = scorer.trained_parameters()
     ranked = Ranked(parameters=(trained, sum(p.numel() for p in scorer.parameters()) - trained))
-    scores = score_all(scorer, held_out, grid[chosen], config)
+    scores = torch.from_numpy(score_all(scorer, held_out, grid[chosen], config))
+    reference = torch.from_numpy(held_out.reference)
     for index, row in zip(chosen, scores, strict=True):
-        ranked.ndcg[index], ranked.main[index] = _ndcg(row, held_out)
+        along = [_ndcg((row if c == 1 else rescale(row, reference, c)).numpy(), held_out) for c in ratios]
+        ranked.ndcg[index] = np.stack([auxiliary for auxiliary, _ in along])
+        ranked.main[index] = np.array([relevance for _, relevance in along])
     if lead and illustrate:
         ranked.rankings = _rankings(scorer, held_out, config)
     return ranked

@@ -22,8 +22,20 @@ Floats = npt.NDArray[np.float64]
 class Measure(Protocol):
     """Measures a scorer at some of the grid's weights; picklable, as is the part that it returns."""
 
-    def __call__(self, scorer: Any, config: Config, indices: Iterable[int], lead: bool, illustrate: bool = True) -> Any:
-        """The lead also measures the base and illustrates the trade-off, which only a conditioned scorer can."""
+    def __call__(
+        self,
+        scorer: Any,
+        config: Config,
+        indices: Iterable[int],
+        lead: bool,
+        illustrate: bool = True,
+        ratios: Sequence[float] = (1.0,),
+    ) -> Any:
+        """The lead also measures the base and illustrates the trade-off, which only a conditioned scorer can.
+
+        Args:
+            ratios: multiples of the trained temperature, at each of which every weight is measured.
+        """
 
 
 Average = Callable[[Mapping[Path, float], Config, torch.device], Any]
@@ -32,7 +44,7 @@ Average = Callable[[Mapping[Path, float], Config, torch.device], Any]
 
 @dataclass(frozen=True)
 class Findings:
-    """All that was measured, ready for the front and its report."""
+    """All that was measured, ready for the front and its report: the grid at one temperature after the other."""
 
     metrics: dict[str, Measured]
     trained_parameters: int
@@ -87,13 +99,20 @@ class Task(ABC):
 
     @abstractmethod
     def findings(self, parts: Sequence[Any], grid: Floats) -> Findings:
-        """Joins the parts that `measure` returned; together they cover the grid [N, m], and the first is a lead's."""
+        """Joins the parts that `measure` returned; together they cover the grid [N, m], and the first is a lead's.
+
+        The points of the findings are the grid at the first ratio, then at the next.
+        """
 
     @abstractmethod
     def step_flops(self) -> float:
         """Floating-point operations of an optimiser step, estimated: 2 per parameter and item forward, 2 for the
         gradients of activations, and 2 for those of the parameters that are trained.
         """
+
+    def example(self) -> dict[str, Any] | None:
+        """What the service lets people try the model on, besides the samples; None where these are enough."""
+        return None
 
     @abstractmethod
     def facts(self) -> dict[str, str | int | float]:

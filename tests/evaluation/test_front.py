@@ -199,6 +199,7 @@ def test_values_must_cover_all_metrics(tmp_path: Path) -> None:
         ({"weights": [[0.2, 0.3, 0.5]] * 3}, "a column per objective"),
         ({"weights": [[0.2, 0.3]] * 3}, "sum to 0.5"),
         ({"temperatures": [0.1, 0.1, 0.1]}, "temperatures"),
+        ({"temperatures": 0.2}, "no point is at the trained temperature 0.1"),
         ({"trained_temperature": -1.0}, "trained_temperature"),
         ({"metrics": {"a": Measured([[1, math.nan]] * 3, [0, 0], [0, 0])}}, "objective 1 is not finite"),
         ({"metrics": {"a": Measured([[1, 2]] * 3, [0], [0, 0])}}, "base"),
@@ -213,3 +214,56 @@ def test_wrong_measurements_are_refused(changes: dict[str, object], says: str) -
     with pytest.raises(InputError, match=says) as error:
         make(**changes)
     assert "\n" not in str(error.value)
+
+
+def warm() -> Front:
+    """Points at the trained temperature 0.1, then at half of it, which are better, and at four times it."""
+    offsets = [0.0, 0.05, -0.02]
+    accuracy = [[a + d, b + d] for d in offsets for a, b in [[0.6, 0.9], [0.7, 0.8], [0.8, 0.55]]]
+    main = Main(name="KL", metric="nats", higher_is_better=False, base=0.0, values=[float(i) for i in range(9)])
+    return make(
+        weights=WEIGHTS * 3,
+        temperatures=[[beta] * 2 for beta in (0.1, 0.05, 0.4) for _ in range(3)],
+        metrics={"accuracy": Measured(accuracy, ACCURACY.base, ACCURACY.reference_point)},
+        main=main,
+    )
+
+
+def test_figures_are_of_the_trained_temperature_alone(tmp_path: Path) -> None:
+    front = warm()
+    alone = make(
+        metrics={"accuracy": ACCURACY},
+        main=Main(name="KL", metric="nats", higher_is_better=False, base=0.0, values=[0.0, 1.0, 2.0]),
+    )
+    assert front.metrics == alone.metrics
+    assert front.at(1).model_dump_json() == alone.model_dump_json()
+    assert alone.at(1) is alone
+    front.save(tmp_path / "front.json")
+    again = Front.load(tmp_path / "front.json")
+    assert again == front
+    assert again.at(1).model_dump_json() == alone.model_dump_json()
+    assert [point.temperature for point in again.points] == [[0.1, 0.1]] * 3 + [[0.05, 0.05]] * 3 + [[0.4, 0.4]] * 3
+
+
+def test_the_front_at_another_temperature() -> None:
+    front = warm()
+    assert front.ratios == [0.5, 1.0, 4.0]
+    half = front.at(0.5)
+    assert half.main is not None
+    assert half.main.values == [3.0, 4.0, 5.0]
+    assert half.values("accuracy") == pytest.approx(warm().at(1).values("accuracy") + 0.05)
+    # Boxes above (.5, .5): .15 x .45, .25 x .35 and .35 x .1: .15 * .45 + .1 * .35 + .1 * .1.
+    assert half.metrics["accuracy"].hypervolume == pytest.approx(0.15 * 0.45 + 0.1 * 0.35 + 0.1 * 0.1)
+    assert half.at(0.5) is half
+
+
+def test_temperatures_of_one_each() -> None:
+    front = make(
+        trained_temperature=[0.1, 0.3],
+        weights=WEIGHTS * 2,
+        temperatures=[[0.1, 0.3]] * 3 + [[0.3, 0.9]] * 3,
+        metrics={"accuracy": Measured([*ACCURACY.values, *LOSS.values], ACCURACY.base, ACCURACY.base)},
+    )  # type: ignore[misc]
+    assert front.ratios == [1.0, 3.0]
+    assert front.metrics["accuracy"].hypervolume == pytest.approx(0.075)
+    assert len(front.at(3).points) == 3

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
@@ -19,6 +20,7 @@ from cosdpo.evaluation.measure import Measurement, measure
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.language import LanguageScorer
 from cosdpo.simplex import das_dennis, showcase
+from tests.models.slow_twin import SlowTwin
 from tests.tiny_models import letters, preferences, scorer, settings, write_model
 
 GRID = das_dennis(2, 4)
@@ -60,9 +62,11 @@ def tuned(config) -> LanguageScorer:
     return made
 
 
-def measured(tuned, data, config, mine: Sequence[int], lead: bool = True) -> Measurement:
-    tokenizer = letters()
-    return measure(tuned, data, config, GRID, mine, PROMPTS, [tokenizer(p)["input_ids"] for p in PROMPTS], lead)
+def measured(
+    tuned, data, config, mine: Sequence[int], lead: bool = True, ratios: Sequence[float] = (1.0,)
+) -> Measurement:
+    ids = [letters()(p)["input_ids"] for p in PROMPTS]
+    return measure(tuned, data, config, GRID, mine, PROMPTS, ids, lead, ratios=ratios)
 
 
 def test_workers_shares_join_to_the_whole_grid(tuned, data, config):
@@ -72,8 +76,9 @@ def test_workers_shares_join_to_the_whole_grid(tuned, data, config):
     whole = Measurement.join([lead, other])
     assert sorted(whole.profiles) == [0, 1, 2, 3, 4]
     for index, expected in ((i, profile(tuned, data, GRID[i], [0.5, 0.5], 10_000)) for i in range(5)):
-        np.testing.assert_allclose(whole.profiles[index].accuracy, expected.accuracy)
-        np.testing.assert_allclose(whole.profiles[index].loss, expected.loss, rtol=1e-4)
+        (found,) = whole.profiles[index]
+        np.testing.assert_allclose(found.accuracy, expected.accuracy)
+        np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-4)
 
 
 def test_every_prompt_is_answered_at_every_shown_trade_off(tuned, data, config):
@@ -120,8 +125,83 @@ def test_rewards_are_mean_scores_of_what_was_generated(tuned, data, config, monk
     seen = importlib.import_module("scorers_of_lengths").SEEN
     assert [prompts for prompts, _ in seen] == [PROMPTS] * 3  # two weights and the base
     at_first, at_last, of_base = ([float(np.mean([len(t) for t in texts])), 0.0] for _, texts in seen)
-    assert result.rewards[0].tolist() == at_first
-    assert result.rewards[4].tolist() == at_last
+    assert result.rewards[0].tolist() == [at_first]
+    assert result.rewards[4].tolist() == [at_last]
     assert result.base_reward is not None
     assert result.base_reward.tolist() == of_base
     assert len({tuple(texts) for _, texts in seen}) == 3  # weights steer, and the base has none
+
+
+@pytest.mark.parametrize("c", [0.4, 3.0])
+def test_values_at_another_temperature_are_those_of_mixed_logits(tuned, data, config, c):
+    # The slow twin mixes logits in float64: (1 - 1/c) z_ref + (1/c) z, token by token.
+    twin, w, beta = SlowTwin(tuned, Path(config.model.base)), torch.tensor(GRID[1]).float(), torch.tensor([0.5, 0.5])
+
+    def log_p(prompt: list[int], response: list[int], share: float) -> Tensor:
+        with torch.no_grad():
+            base = twin.plain(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1].double()
+            mixed = (1 - share) * base + share * twin.logits(prompt, response, w, beta).double()
+        return mixed.log_softmax(-1)
+
+    right, loss, margin, pairs = (np.zeros(2) for _ in range(4))
+    kl: list[float] = []
+    for context, preferred in zip(data.contexts, data.preferred, strict=True):
+        rewards = []
+        for response in context.candidates:
+            ours, base = (log_p(context.prompt, response, share) for share in (1 / c, 0.0))
+            rewards.append(float((ours - base)[range(len(response)), response].sum()))
+            kl += (ours.exp() * (ours - base)).sum(-1).tolist()
+        for j, better, worse in np.argwhere(preferred):
+            gap = rewards[better] - rewards[worse]
+            right[j] += gap > 0
+            loss[j] += math.log1p(math.exp(-c * 0.5 * gap))
+            margin[j] += gap
+            pairs[j] += 1
+    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"prompts": len(data)})})
+    result = measured(tuned, data, config, [1], ratios=[1.0, c])
+    at_one, at_c = result.profiles[1]
+    np.testing.assert_allclose(at_c.accuracy, right / pairs)
+    np.testing.assert_allclose(at_c.loss, loss / pairs, rtol=1e-4)
+    np.testing.assert_allclose(at_c.margin, margin / pairs, rtol=1e-4)
+    assert result.divergences[1][1] == pytest.approx(np.mean(kl), rel=1e-4)
+    # And the trained temperature among others is the trained temperature alone.
+    alone = measured(tuned, data, config, [1])
+    assert at_one.loss.tolist() == alone.profiles[1][0].loss.tolist()
+    assert result.divergences[1][0] == alone.divergences[1][0]
+
+
+@pytest.mark.parametrize("scope", ["sequence", "response"])
+def test_temperatures_share_the_passes_over_the_data(tuned, data, config, monkeypatch, scope):
+    tuned.card.scope, passes = scope, []
+    body = tuned.body.forward
+
+    def counted(*args: object, **kwargs: object) -> object:
+        passes.append(tuned.state.enabled)
+        return body(*args, **kwargs)
+
+    monkeypatch.setattr(tuned.body, "forward", counted)
+    whole = config.evaluation.model_copy(update={"batch_tokens": 100_000})  # one batch
+    try:
+        for ratios in ([1.0, 0.5], [1.0, 0.2, 0.5, 2.0, 3.0]):
+            passes.clear()
+            measured(tuned, data, config.model_copy(update={"evaluation": whole}), [0, 3], lead=False, ratios=ratios)
+            # Per weight one tuned pass and one of the base over all data, and the same for the distance from the base.
+            prompts_too = 2 if scope == "response" else 0
+            assert (sum(passes), len(passes) - sum(passes)) == (2 * 2, 2 * (2 + prompts_too))
+    finally:
+        tuned.card.scope = "sequence"
+
+
+def test_texts_of_a_higher_temperature_are_nearer_to_those_of_the_base(tuned, data, config, monkeypatch, tmp_path):
+    (tmp_path / "scorers_at_temperatures.py").write_text(SCORERS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "scorers_at_temperatures", raising=False)
+    scorers = dict.fromkeys(config.objectives, "scorers_at_temperatures:length")
+    evaluation = config.evaluation.model_copy(update={"scorers": scorers, "sampling_temperature": 0.0})
+    config = config.model_copy(update={"evaluation": evaluation})
+    result = measured(tuned, data, config, [4], ratios=[1.0, 1e9])
+    seen = [texts for _, texts in importlib.import_module("scorers_at_temperatures").SEEN[::2]]
+    at_one, far, of_base = seen
+    assert far == of_base != at_one
+    assert result.rewards[4].shape == (2, 2)
+    assert result.rewards[4][1].tolist() == result.base_reward.tolist()

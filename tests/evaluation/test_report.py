@@ -293,3 +293,48 @@ def test_answers_need_a_weight_per_objective(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="need 3 weights"):
         write_report(tmp_path, front(3), samples(2), [], "", "", {})
     assert not list(tmp_path.iterdir())
+
+
+def warm_front(main: bool = True) -> Front:
+    """`ranking_front` at its trained temperature 1 and at 0.5 and 4."""
+    one = ranking_front(2)
+    assert one.main is not None
+    return build(
+        method="cos",
+        task="ranking",
+        objectives=one.objectives,
+        seed=7,
+        trained_temperature=1.0,
+        train_seconds=158.0,
+        trained_parameters=1000,
+        weights=np.tile(one.weights, (3, 1)),
+        temperatures=np.repeat([1.0, 0.5, 4.0], 5)[:, None] * np.ones(2),
+        metrics={"ndcg@10": Measured(np.tile(one.values("ndcg@10"), (3, 1)), np.full(2, 0.25), np.full(2, 0.25))},
+        main=one.main.model_copy(update={"values": [x + d for d in (0.0, -0.123, 0.01) for x in one.main.values]}),
+    )
+
+
+def test_temperatures_have_a_section_and_buttons_and_leave_the_rest_alone(tmp_path: Path) -> None:
+    front = warm_front()
+    page = Page(write_report(tmp_path, front, [], [], "", "", {}))
+    (tmp_path / "plain").mkdir()
+    plain = Page(write_report(tmp_path / "plain", front.at(1), [], [], "", "", {}))
+    assert "What the temperature buys" in page.text
+    assert "What the temperature buys" not in plain.text
+    buttons = [a for tag, a in page.elements if tag == "input" and a.get("name") == "temperature"]
+    assert [(a["value"], "checked" in a) for a in buttons] == [("0", False), ("1", True), ("2", False)]
+    assert not [a for tag, a in plain.elements if a.get("name") == "temperature"]
+    data = json.loads(page.scripts[0])
+    assert data["temperatures"] == [[0.5, 0.5], [1, 1], [4, 4]]
+    assert data["trained"] == 1
+    assert [point["temperature"][0] for point in data["points"]] == [1] * 5 + [0.5] * 5 + [4] * 5
+    # A mark per panel of an objective for points of other temperatures, and the plain page's two more for the others.
+    marks = np.bincount([int(a["data-point"]) for _, a in page.elements if "data-point" in a])
+    plain_marks = np.bincount([int(a["data-point"]) for _, a in plain.elements if "data-point" in a])
+    assert marks.tolist() == (plain_marks + 2).tolist() + [2] * 10
+    assert [a["data-row"] for _, a in page.elements if "data-row" in a] == [str(i) for i in range(5)]
+    assert "All 5 trade-offs" in page.text
+    lowest = min(front.at(0.5).main.values)  # type: ignore[union-attr]
+    assert f"{lowest:.3f}" in page.text
+    assert "temperature 0.5" in page.text  # hover text
+    assert all(a.get("aria-label") for tag, a in page.elements if tag == "svg")

@@ -134,7 +134,7 @@ def test_rows_at_one_run_no_base_and_rows_at_infinity_run_nothing_else(make_twin
 def test_the_distance_from_the_base_is_that_of_the_slow_twin(make_twins, form, c):
     scorer, twin = make_twins("llama-tied", **form)
     scorer.eval()
-    ours = scorer.divergence(CONTEXTS, WEIGHTS[:2], BETA[:2], c)
+    _, ours = scorer.divergence(CONTEXTS, WEIGHTS[:2], BETA[:2], [7.0, c])
     expected = 0.0
     for b, context in enumerate(CONTEXTS):
         for response in context.candidates:
