@@ -46,11 +46,22 @@ def connect(config: Config) -> None:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False
-    check_resources(config, ray.cluster_resources())
+    check_resources(config, capacity())
+
+
+def capacity() -> dict[str, float]:
+    """Resources that the connected cluster has, or, where an autoscaler says so, can grow to."""
+    import ray
+    from ray._private.state import state
+
+    # Ray has no public name for this; Ray Train and Ray Data read it from here too.
+    largest = state.get_max_resources_from_cluster_config() or {}
+    now: dict[str, float] = ray.cluster_resources()
+    return {kind: max(now.get(kind, 0), largest.get(kind, 0)) for kind in now.keys() | largest.keys()}
 
 
 def check_resources(config: Config, available: dict[str, float]) -> None:
-    """Raises InputError when `available` (Ray's cluster resources) cannot hold the run's workers."""
+    """Raises InputError when `available` resources (see `capacity`) cannot hold the run's workers."""
     scaling = config.scaling
     asked = {"CPU": scaling.workers * scaling.cpus_per_worker, "GPU": scaling.workers if scaling.use_gpu else 0}
     for kind, count in asked.items():
@@ -72,9 +83,7 @@ def fitting(what: str, keys: dict[str, tuple[str, float]]) -> int:
     Raises:
         InputError: not even one fits; the message names the keys.
     """
-    import ray
-
-    available = ray.cluster_resources()
+    available = capacity()
     most = min(int(available.get(kind, 0) / share) for kind, (_, share) in keys.items() if share)
     if most < 1:
         (cpus, cpu), (gpus, gpu) = keys["CPU"], keys["GPU"]

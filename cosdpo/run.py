@@ -15,27 +15,34 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import ray
 
 from cosdpo import cluster, run_folder
 from cosdpo.config import Config
 from cosdpo.config_file import to_yaml
 from cosdpo.errors import InputError
+from cosdpo.evaluation.drawing import save_png
 from cosdpo.evaluation.front import Front, build
 from cosdpo.evaluation.plots import write_front_png
 from cosdpo.evaluation.report import write_report
+from cosdpo.evaluation.temperature_plot import has_temperatures, temperature_figure
+from cosdpo.preflight.estimate import refuse_too_large
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Measure, Task
 from cosdpo.training.distributed import Job, Outcome, fit
 from cosdpo.training.loop import World
 from cosdpo.training.progress import progress
+from cosdpo.training.strategies import compatible
 from cosdpo.training.tracking import check_trackers, read_metrics
 
 log = logging.getLogger("cosdpo")
 
 SAMPLES = "samples.json"
 """The report's prompts and answers, or queries and rankings, in the run folder."""
+EXAMPLE = "example.json"
+"""A held-out query of a ranker with its features, in the run folder; the service reads it."""
 
 
 def run(config: Config) -> Front:
@@ -49,6 +56,7 @@ def run(config: Config) -> Front:
     task = task_of(config).prepare(config)
     for reason, count in task.notes.items():
         log.info("data: %d %s", count, reason)
+    refuse_too_large(task, config.scaling.workers)
     cluster.connect(config)
     run_folder.create(config)
     task.add_reference()
@@ -85,10 +93,31 @@ def check(config: Config) -> None:
             f"training.batch_size {config.training.batch_size} is not a multiple of scaling.workers "
             f"{config.scaling.workers}; change one of them"
         )
+    check_groups(config)
+    compatible.check(config)
     task_of(config).check(config)
     check_trackers(config)
-    run_folder.check(config)
-    cluster.check_devices(config)
+    if not config.plan:
+        run_folder.check(config)
+        cluster.check_devices(config)
+
+
+def check_groups(config: Config) -> None:
+    """Raises InputError where contexts that are compared with each other would come apart, or cannot be compared."""
+    group, training = config.training.compare_across, config.training
+    if group == 1:
+        return
+    if config.task == "ranking" or config.data.comparisons != "pairwise":
+        raise InputError(f"training.compare_across {group} compares pairs of responses: set data.comparisons pairwise")
+    for key, size in (
+        ("batch_size", training.batch_size // config.scaling.workers),
+        ("micro_batch", training.micro_batch),
+    ):
+        if size % group:
+            raise InputError(
+                f"training.{key} gives a worker {size} contexts at a time, not a multiple of training.compare_across "
+                f"{group}; change one of them"
+            )
 
 
 def train(task: Task) -> Outcome:
@@ -107,11 +136,12 @@ def train(task: Task) -> Outcome:
 def measure_share(scorer: Any, config: Config, world: World, measure: Measure) -> Any:
     """This worker's share of the grid."""
     points = len(das_dennis(len(config.objectives), config.partitions))
-    return measure(scorer, config, range(world.rank, points, world.size), world.rank == 0)
+    mine = range(world.rank, points, world.size)
+    return measure(scorer, config, mine, world.rank == 0, ratios=config.ratios)
 
 
 def finish(task: Task, outcome: Outcome) -> Front:
-    """Writes front.json, front.png and report.html."""
+    """Writes front.json, its pictures and report.html."""
     config = task.config
     grid = das_dennis(len(config.objectives), config.partitions)
     findings = task.findings(outcome.parts, grid)
@@ -123,12 +153,15 @@ def finish(task: Task, outcome: Outcome) -> Front:
         trained_temperature=config.temperature,
         train_seconds=outcome.clock.seconds,
         trained_parameters=findings.trained_parameters,
-        weights=grid,
+        weights=np.tile(grid, (len(config.ratios), 1)),
+        temperatures=np.outer(np.repeat(config.ratios, len(grid)), config.temperatures),
         metrics=findings.metrics,
         main=findings.main,
     )
     facts = {**task.facts(), "workers": config.scaling.workers, "base_parameters": findings.base_parameters}
     write(config, front, findings.pictures, facts, task.notes)
+    if (example := task.example()) is not None:
+        (config.output / EXAMPLE).write_text(json.dumps(example), encoding="utf-8")
     return front
 
 
@@ -140,13 +173,16 @@ def write(
     notes: dict[str, int] | None = None,
     command: str | None = None,
 ) -> None:
-    """Writes front.json, front.png, samples.json and report.html into config.output.
+    """Writes front.json, front.png, samples.json and report.html into config.output, and front-temperature.png where
+    there are several temperatures.
 
     Args:
         command: what to type to get this run again; the command line of this process by default.
     """
     front.save(config.output / "front.json")
-    write_front_png(front, config.output / "front.png")
+    write_front_png(front.at(1), config.output / "front.png")
+    if front.main is not None and has_temperatures(front):
+        save_png(temperature_figure(front, front.main), config.output / "front-temperature.png")
     shown = [item.model_dump() for items in pictures.values() for item in items]
     (config.output / SAMPLES).write_text(json.dumps(shown, indent=2), encoding="utf-8")
     write_report(
@@ -172,7 +208,8 @@ def print_samples(config: Config) -> None:
 
 
 def print_front(config: Config, front: Front) -> None:
-    """Prints the figures of the front and where the report is."""
+    """Prints the figures of the front at the trained temperature and where the report is."""
+    front = front.at(1)
     for name, metric in front.metrics.items():
         steering = ", ".join(f"{o} {c:.2f}" for o, c in zip(front.objectives, metric.controllability, strict=True))
         reference = ", ".join(f"{value:.3g}" for value in metric.reference_point)

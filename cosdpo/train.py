@@ -4,9 +4,21 @@ from __future__ import annotations
 
 from cosdpo import cross_validation
 from cosdpo import run as single
-from cosdpo.comparison.compare import run_method
+from cosdpo.comparison.compare import plan_method, run_method
 from cosdpo.config import Config
 from cosdpo.evaluation.front import Front
+
+
+def run(config: Config) -> None:
+    """Trains and prints what came out of it; with config.plan, prints what it would take.
+
+    Raises:
+        InputError: anything wrong with configuration, data, model, cluster or output folder.
+    """
+    if config.plan:
+        plan_method(config)
+    else:
+        single.print_front(config, train(config))
 
 
 def train(config: Config) -> Front:

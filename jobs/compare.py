@@ -5,7 +5,7 @@
         --data.validation validation.jsonl
     ray job submit --working-dir . -- python jobs/compare.py --config jobs/configs/compare_stories.yaml ...
 
---comparison.plan prints the runs and what they would cost. Killed, it goes on with what is missing by --resume.
+--plan prints the runs and what they would cost. Killed, it goes on with what is missing by --resume.
 """
 
 from cosdpo.cli import main

@@ -18,10 +18,9 @@ CONFIG = Path(__file__).parent / "configs" / "alpaca.yaml"
 
 
 def job(config: Config) -> None:
-    from cosdpo.run import print_front
-    from cosdpo.train import train
+    from cosdpo.train import run
 
-    print_front(config, train(config))
+    run(config)
 
 
 if __name__ == "__main__":

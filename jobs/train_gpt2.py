@@ -11,10 +11,9 @@ from cosdpo.config import Config
 
 
 def job(config: Config) -> None:
-    from cosdpo.run import print_front
-    from cosdpo.train import train
+    from cosdpo.train import run
 
-    print_front(config, train(config))
+    run(config)
 
 
 if __name__ == "__main__":

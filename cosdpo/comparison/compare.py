@@ -33,6 +33,7 @@ from cosdpo.cross_validation import mean_front
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front, build
 from cosdpo.methods.method import Policy, TrainingRun
+from cosdpo.preflight.estimate import refuse_too_large
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Task
@@ -59,7 +60,7 @@ def compare(config: Config) -> list[Result]:
     """
     config = single_run.located(config)
     check(config)
-    if config.comparison.plan:
+    if config.plan:
         print_plan(config)
         return []
     done = execute(config)
@@ -74,16 +75,32 @@ def compare(config: Config) -> list[Result]:
     return done.results
 
 
+def _alone(config: Config) -> Config:
+    """A comparison of config.method with nothing."""
+    comparison = config.comparison.model_copy(
+        update={"methods": [config.method], "seeds": [config.seed], "budgets": ["steps"], "conditionings": []}
+    )
+    return config.model_copy(update={"comparison": comparison})
+
+
+def plan_method(config: Config) -> None:
+    """Prints what config.method would train and need.
+
+    Raises:
+        InputError: wrong input, or a training that no GPU could hold.
+    """
+    config = single_run.located(_alone(config))
+    check(config)
+    print_plan(config, config.scaling.workers if config.method == "cos" else 1)
+
+
 def run_method(config: Config) -> Front:
     """The front of config.method, whose trainings are scheduled together; writes the usual run folder.
 
     Raises:
         InputError: as for a single run, or a training failed.
     """
-    comparison = config.comparison.model_copy(
-        update={"methods": [config.method], "seeds": [config.seed], "budgets": ["steps"], "plan": False}
-    )
-    config = single_run.located(config.model_copy(update={"comparison": comparison}))
+    config = single_run.located(_alone(config))
     check(config)
     done = execute(config)
     if done.failures:
@@ -108,6 +125,7 @@ class Done:
 def execute(config: Config) -> Done:
     """Reads the data of all cases, then trains and measures what is not done yet."""
     prepared = [Prepared(case, task_of(case.config).prepare(case.config)) for case in cases(config)]
+    refuse_too_large(prepared[0].task, workers=1)
     cluster.connect(config)
     slots = _slots(config)
     run_folder.create(config)

@@ -18,8 +18,8 @@ from cosdpo.errors import InputError
 from cosdpo.methods import method_of
 from cosdpo.methods.cos import Cos
 from cosdpo.methods.method import Method, TrainingRun
+from cosdpo.preflight.estimate import estimate
 from cosdpo.simplex import das_dennis
-from cosdpo.tasks import task_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,32 +104,46 @@ def conditioned_by(kind: str, config: Config) -> Config:
     return config.model_copy(update={"conditioning": kind})
 
 
-def print_plan(config: Config) -> None:
-    """Prints methods with their trainings, steps and estimated cost.
+def print_plan(config: Config, workers: int = 1) -> None:
+    """Prints methods with their trainings, steps and estimated cost, and what a language model's training needs.
 
     A method is charged for every training that it needs, though trainings that several methods need are run once.
+
+    Args:
+        workers: those that share a training. The trainings of a comparison have one each.
+
+    Raises:
+        InputError: wrong input, or a training that no GPU of gpu.memory could hold.
     """
     found = cases(config)
     table = Table("method", "budget", "trainings", "steps", "GPU hours", box=None, pad_edge=False)
-    task = task_of(found[0].config).prepare(found[0].config)
-    flops = task.step_flops()
+    if config.gpu.price:
+        table.add_column("price")
+    scaling = config.scaling.model_copy(update={"workers": workers})
+    work = estimate(found[0].config.model_copy(update={"scaling": scaling}))
     unique: dict[str, int] = {}
     for entry in entries(found[0].config):
         steps = sum(run.config.training.steps for run in entry.runs)
         unique |= {run_name(run): run.config.training.steps for run in entry.runs}
-        table.add_row(entry.name, entry.budget, *_cost(len(entry.runs), steps, len(found), flops, config))
-    table.add_row("all, shared ones once", "", *_cost(len(unique), sum(unique.values()), len(found), flops, config))
+        table.add_row(entry.name, entry.budget, *_cost(len(entry.runs), steps, len(found), work.step_flops, config))
+    together = _cost(len(unique), sum(unique.values()), len(found), work.step_flops, config)
+    table.add_row("together, shared ones once", "", *together)
     console = Console()
     console.print(table)
     console.print(
-        f"{len(config.comparison.seeds)} seeds, {len(found) // len(config.comparison.seeds)} fold(s); "
-        f"{flops:.3g} FLOP a step, {config.comparison.tflops:g} TFLOP/s sustained (comparison.tflops)"
+        f"{len(config.comparison.seeds)} seed(s), {len(found) // len(config.comparison.seeds)} fold(s), "
+        f"{len(das_dennis(len(config.objectives), config.partitions))} weights; "
+        f"{work.step_flops:.3g} FLOP a step, {config.gpu.tflops:g} TFLOP/s sustained (gpu.tflops)\n"
     )
+    if work.memory is not None:
+        work.memory.print()
+        work.memory.check()
 
 
-def _cost(runs: int, steps: int, cases: int, flops: float, config: Config) -> tuple[str, str, str]:
-    hours = steps * cases * flops / (config.comparison.tflops * 1e12) / 3600
-    return f"{runs * cases}", f"{steps * cases:,}", f"{hours:.3g}"
+def _cost(runs: int, steps: int, cases: int, flops: float, config: Config) -> list[str]:
+    hours = steps * cases * flops / (config.gpu.tflops * 1e12) / 3600
+    price = [f"{hours * config.gpu.price:,.2f}"] if config.gpu.price else []
+    return [f"{runs * cases}", f"{steps * cases:,}", f"{hours:.3g}", *price]
 
 
 def run_name(run: TrainingRun) -> str:

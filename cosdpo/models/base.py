@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
 from cosdpo import hub
@@ -33,8 +34,11 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_config(name: str) -> Any:
+def load_config(name: str, weights: bool = True) -> Any:
     """The transformers config of `name`, checked for what the language scorer supports.
+
+    Args:
+        weights: refuse a folder that has no weights; a plan needs none.
 
     Raises:
         InputError: not found, or a head this project cannot score with.
@@ -50,7 +54,7 @@ def load_config(name: str) -> Any:
     for key in UNSUPPORTED_HEADS:
         if getattr(config, key, None) not in (None, 1, 1.0):
             raise InputError(f"model.base {name}: {key} is not supported; use a GPT-2 or Llama-family model")
-    if Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
+    if weights and Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
         raise InputError(f"model.base {name}: not a complete model folder (it has no .safetensors file)")
     # The same function, computed by one fused kernel instead of six elementwise passes.
     if getattr(config, "activation_function", None) == "gelu_new":
@@ -67,16 +71,33 @@ def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, vocabulary: 
         )
 
 
-def load_base(name: str, dtype: torch.dtype) -> Any:
-    """The frozen base: parameters without gradient, no dropout, packed attention."""
+def load_base(name: str, dtype: torch.dtype, quantization: str = "none") -> Any:
+    """The frozen base: parameters without gradient, no dropout, packed attention.
+
+    On the CPU, weights that are stored in `dtype` stay pages of their file: processes of one machine share them, and
+    what is copied to a device or cut into parts leaves nothing behind.
+
+    Args:
+        quantization: nf4 holds the matrices of the decoder layers in 4 bits, on the current GPU.
+    """
     config = load_config(name)
+    form = {} if quantization == "none" else {"quantization_config": _four_bits(dtype)}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            name, config=config, dtype=dtype, use_safetensors=True, attn_implementation=ATTENTION
+            name, config=config, dtype=dtype, use_safetensors=True, attn_implementation=ATTENTION, **form
         )
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
     return freeze(model)
+
+
+def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with doubly quantised scales (Dettmers et al. 2023, arXiv 2305.14314); products are taken in `dtype`."""
+    if not torch.cuda.is_available() or not find_spec("bitsandbytes"):
+        raise InputError("model.quantization nf4 needs a GPU and bitsandbytes on every worker; set it to none")
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
 
 
 def skeleton(config: Any) -> Any:

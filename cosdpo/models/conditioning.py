@@ -13,6 +13,7 @@ Gates are per row: one batch holds as many trade-offs as it has contexts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 class HyperPrompt(nn.Module):
     """Soft tokens that depend on the weights: P(c) = P_0 + A c, shape [B, k, H]."""
 
-    def __init__(self, tokens: int, hidden_size: int, conditions: int, scale: float) -> None:
+    def __init__(self, tokens: int, hidden_size: int, conditions: int, scale: Tensor | float) -> None:
         """`scale` is the standard deviation of the base's own token embeddings, where P_0 and A start."""
         super().__init__()
         self.offset = nn.Parameter(torch.randn(tokens, hidden_size) * scale)
@@ -52,13 +53,13 @@ class Gates(nn.Module):
         super().__init__()
         self.objectives = objectives
         self.quadratic = kind == "quadratic"
-        first, second = torch.triu_indices(objectives, objectives, 1)
-        self.register_buffer("first", first, persistent=False)
-        self.register_buffer("second", second, persistent=False)
-        pairs = len(first) if self.quadratic else 0
+        both = list(combinations(range(objectives), 2))
+        for name, side in (("first", 0), ("second", 1)):
+            self.register_buffer(name, torch.tensor([pair[side] for pair in both], dtype=torch.long), persistent=False)
+        pairs = len(both) if self.quadratic else 0
         blocks = torch.eye(objectives + pairs)
         for pair in range(pairs):  # on the simplex w_j^2 = w_j - sum over the other objectives of w_i w_j
-            blocks[objectives + pair, first[pair]] = blocks[objectives + pair, second[pair]] = -0.25
+            blocks[objectives + pair, both[pair]] = -0.25
         start = torch.zeros(conditions + pairs, objectives + pairs)
         start[:objectives], start[conditions:] = blocks[:objectives], blocks[objectives:]
         block_of_rank = torch.arange(rank) * (objectives + pairs) // rank

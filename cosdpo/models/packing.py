@@ -17,8 +17,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -33,8 +35,8 @@ ATTENTION = "cosdpo"
 class PromptCache:
     """Keys and values of prompts encoded by the frozen base, per layer, each [B, P, heads, head_dim]."""
 
-    lengths: Tensor
-    """[B] number of prompt tokens cached per context."""
+    lengths: list[int]
+    """Number of prompt tokens cached per context."""
     layers: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
 
@@ -78,6 +80,13 @@ class Layout:
         return Layout(**moved)
 
 
+class OwnAttention(Protocol):
+    """A layout that attends by itself, such as that of decoding rows with keys and values of their own."""
+
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """From [rows, heads, length, head_dim] each to [rows, length, heads, head_dim]."""
+
+
 def lay_out(
     prefixes: Sequence[int], candidates: Sequence[Sequence[int]], cached: Sequence[int] | None = None
 ) -> Layout:
@@ -90,61 +99,57 @@ def lay_out(
         cached: length of each prompt's part that was encoded beforehand.
     """
     rows = [length for lengths in candidates for length in lengths]
-    context_of_row = _long([b for b, lengths in enumerate(candidates) for _ in lengths])
-    prefix_lengths, row_lengths = _long(prefixes), _long(rows)
-    cached_lengths = _long(cached if cached is not None else [0] * len(prefixes))
+    context_of_row = _integers([b for b, lengths in enumerate(candidates) for _ in lengths])
+    prefix_lengths, row_lengths = _integers(prefixes), _integers(rows)
+    cached_lengths = _integers(cached if cached is not None else [0] * len(prefixes))
 
-    starts = torch.cat([prefix_lengths, row_lengths]).cumsum(0)
-    ends, starts = starts, torch.cat([torch.zeros(1, dtype=torch.long), starts[:-1]])
+    ends = np.cumsum(np.concatenate([prefix_lengths, row_lengths]))
+    starts = np.concatenate([[0], ends[:-1]])
     split = len(prefixes)
-    prefix_slots = torch.arange(max(prefixes))
-    candidate_slots = torch.arange(max(rows, default=0))
+    prefix_slots = np.arange(max(prefixes))
+    candidate_slots = np.arange(max(rows, default=0))
     prefix_valid = prefix_slots < prefix_lengths[:, None]
     candidate_valid = candidate_slots < row_lengths[:, None]
 
-    cached_valid = torch.arange(int(cached_lengths.max())) < cached_lengths[:, None]
-    prefix_keys = torch.cat([cached_valid, prefix_valid], 1)
-    return Layout(
-        positions=torch.cat(
+    cached_valid = np.arange(cached_lengths.max()) < cached_lengths[:, None]
+    prefix_keys = np.concatenate([cached_valid, prefix_valid], 1)
+    arrays = {
+        "positions": np.concatenate(
             [
                 (cached_lengths[:, None] + prefix_slots)[prefix_valid],
                 ((cached_lengths + prefix_lengths)[context_of_row][:, None] + candidate_slots)[candidate_valid],
             ]
         ),
-        context_of_token=torch.cat(
-            [
-                torch.arange(split).repeat_interleave(prefix_lengths),
-                context_of_row.repeat_interleave(row_lengths),
-            ]
+        "context_of_token": np.concatenate(
+            [np.arange(split).repeat(prefix_lengths), context_of_row.repeat(row_lengths)]
         ),
-        context_of_row=context_of_row,
-        prefix_pad=torch.where(prefix_valid, starts[:split, None] + prefix_slots, 0),
-        candidate_pad=torch.where(candidate_valid, starts[split:, None] + candidate_slots, 0),
-        prefix_mask=_causal_after(cached_valid, len(prefix_slots))[:, None],
-        candidate_mask=_causal_after(prefix_keys[context_of_row], len(candidate_slots))[:, None],
-        unpad=torch.cat(
-            [
-                torch.arange(prefix_valid.numel()).view_as(prefix_valid)[prefix_valid],
-                prefix_valid.numel() + torch.arange(candidate_valid.numel()).view_as(candidate_valid)[candidate_valid],
-            ]
+        "context_of_row": context_of_row,
+        "prefix_pad": np.where(prefix_valid, starts[:split, None] + prefix_slots, 0),
+        "candidate_pad": np.where(candidate_valid, starts[split:, None] + candidate_slots, 0),
+        "prefix_mask": _causal_after(cached_valid, len(prefix_slots))[:, None],
+        "candidate_mask": _causal_after(prefix_keys[context_of_row], len(candidate_slots))[:, None],
+        "unpad": np.concatenate(
+            [prefix_valid.ravel().nonzero()[0], prefix_valid.size + candidate_valid.ravel().nonzero()[0]]
         ),
-        last_prefix=ends[:split] - 1,
-    )
+        "last_prefix": ends[:split] - 1,
+    }
+    tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    return Layout(**tensors)
 
 
-def _long(values: Sequence[int]) -> Tensor:
-    return torch.tensor(values, dtype=torch.long)
+def _integers(values: Sequence[int]) -> npt.NDArray[np.int64]:
+    return np.array(values, dtype=np.int64)
 
 
-def _causal_after(past: Tensor, length: int) -> Tensor:
+def _causal_after(past: npt.NDArray[np.bool_], length: int) -> npt.NDArray[np.bool_]:
     """[rows, length, past + length]: all valid past keys and the row's own tokens up to each query.
 
     Padding stands at the end of a row, so the causal part keeps real queries from seeing it, while a padding query
     sees at least itself and its softmax stays finite.
     """
-    causal = torch.ones(length, length, dtype=torch.bool).tril()
     rows = past.shape[0]
-    return torch.cat([past[:, None].expand(rows, length, past.shape[1]), causal.expand(rows, length, length)], -1)
+    causal = np.broadcast_to(np.tri(length, dtype=np.bool_), (rows, length, length))
+    return np.concatenate([np.broadcast_to(past[:, None], (rows, length, past.shape[1])), causal], -1)
 
 
 def _pad(packed: Tensor, index: Tensor) -> Tensor:
@@ -169,7 +174,7 @@ def attend(
     value: Tensor,
     attention_mask: Tensor | None,
     scaling: float | None = None,
-    layout: Layout | None = None,
+    layout: Layout | OwnAttention | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention over a packed row; without a layout, transformers' own scaled-dot-product attention.
@@ -183,6 +188,8 @@ def attend(
     if layout is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return output, None
+    if not isinstance(layout, Layout):
+        return layout.attend(module, query, key, value, scaling), None
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     prefix_k, prefix_v = _pad(k, layout.prefix_pad), _pad(v, layout.prefix_pad)
     if layout.record is not None:

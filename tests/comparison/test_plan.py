@@ -114,7 +114,8 @@ def test_the_printed_plan(tmp_path, capsys):
         data__validation=str(write_rows(tmp_path / "validation.jsonl", rows(4, 1))),
         training__steps=100,
         grid__partitions=2,
-        comparison={"seeds": [0, 1], "plan": True},
+        comparison={"seeds": [0, 1]},
+        plan=True,
         baseline={"steps": 40},
     )
     assert compare(config) == []
@@ -129,9 +130,9 @@ def test_the_printed_plan(tmp_path, capsys):
         "soup": ["steps", "4", "160"],
         "modpo": ["steps", "6", "240"],
     }
-    (together,) = [words for words in lines if words[:1] == ["all,"]]
+    (together,) = [words for words in lines if words[:1] == ["together,"]]
     assert together[4:6] == ["10", "520"]
-    assert "2 seeds, 1 fold(s)" in out
+    assert "2 seed(s), 1 fold(s), 3 weights" in out
 
 
 @pytest.mark.parametrize("steps", [40, 80])
@@ -143,11 +144,13 @@ def test_gpu_hours_grow_with_the_steps(tmp_path, capsys, steps):
         data__train=str(write_rows(tmp_path / "train.jsonl", rows(12, 0))),
         data__validation=str(write_rows(tmp_path / "validation.jsonl", rows(4, 1))),
         training__steps=steps,
-        comparison={"seeds": [0], "methods": ["cos"], "plan": True, "tflops": 1e-6},
+        comparison={"seeds": [0], "methods": ["cos"]},
+        plan=True,
+        gpu={"tflops": 1e-6},
     )
     compare(config)
     out = capsys.readouterr().out
     (words,) = [line.split() for line in out.splitlines() if line.startswith("cos")]
-    flops = float(out.split("fold(s); ")[1].split(" FLOP")[0])
+    flops = float(out.split(" weights; ")[1].split(" FLOP")[0])
     # steps * FLOP per step at 1e6 FLOP/s, in hours.
     assert float(words[4]) == pytest.approx(steps * flops / 1e6 / 3600, rel=0.01)

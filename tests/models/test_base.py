@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cosdpo.errors import InputError
+from cosdpo.models import base
 from cosdpo.models.base import check_vocabulary, load_base, load_config, load_tokenizer
 from tests.tiny_models import letters
 
@@ -72,3 +73,41 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused():
     check_vocabulary("m", tokenizer, len(tokenizer) + 16)  # padded vocabularies are usual
     with pytest.raises(InputError, match=f"has {len(tokenizer)} tokens but the model only {len(tokenizer) - 1}"):
         check_vocabulary("m", tokenizer, len(tokenizer) - 1)
+
+
+class TestFourBits:
+    """With stand-ins for bitsandbytes and the GPU; what they compute is not seen here."""
+
+    @pytest.fixture
+    def asked(self, monkeypatch, model_folder):
+        """What transformers is asked for, in place of which it gives the plain model."""
+        calls: list[dict[str, object]] = []
+        give = base.AutoModelForCausalLM.from_pretrained
+
+        def from_pretrained(name, **form):
+            calls.append(form)
+            return give(name, **{k: v for k, v in form.items() if k != "quantization_config"})
+
+        monkeypatch.setattr(base.AutoModelForCausalLM, "from_pretrained", from_pretrained)
+        return calls
+
+    def test_the_layers_are_held_in_nf4(self, asked, monkeypatch, model_folder):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(base, "find_spec", lambda name: object())
+        model = load_base(str(model_folder("llama-tied")), torch.bfloat16, "nf4")
+        assert not any(p.requires_grad for p in model.parameters())
+        (form,) = asked
+        four = form["quantization_config"].to_dict()
+        assert four["load_in_4bit"]
+        assert four["bnb_4bit_quant_type"] == "nf4"
+        assert four["bnb_4bit_use_double_quant"]
+        assert four["bnb_4bit_compute_dtype"] == "bfloat16"
+
+    def test_none_asks_for_nothing(self, asked, model_folder):
+        load_base(str(model_folder("llama-tied")), torch.float32)
+        assert "quantization_config" not in asked[0]
+
+    def test_without_a_gpu_it_is_refused(self, model_folder, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        with pytest.raises(InputError, match=r"model\.quantization nf4 needs a GPU and bitsandbytes"):
+            load_base(str(model_folder("llama-tied")), torch.bfloat16, "nf4")

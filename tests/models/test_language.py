@@ -129,7 +129,7 @@ def test_gradient_checkpointing_changes_nothing(make_twins, kind, scope):
     trained = list(scorer.trainable().values())
     plain_scores = scorer(CONTEXTS, WEIGHTS, BETA)
     plain = torch.autograd.grad(plain_scores.square().sum(), trained)
-    scorer.model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+    scorer.model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
     scores = scorer(CONTEXTS, WEIGHTS, BETA)
     torch.testing.assert_close(scores, plain_scores)
     for ours, expected in zip(torch.autograd.grad(scores.square().sum(), trained), plain, strict=True):

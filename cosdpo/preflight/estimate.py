@@ -1,0 +1,53 @@
+"""Work and memory of one training of a configuration, from its data where there is some."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cosdpo.config import Config
+from cosdpo.models.base import load_config, skeleton
+from cosdpo.preflight.fit import Fit
+from cosdpo.tasks import task_of
+from cosdpo.tasks.language import LanguageTask, step_flops
+from cosdpo.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What one training takes."""
+
+    step_flops: float
+    """Floating-point operations of an optimiser step."""
+    memory: Fit | None
+    """None for rankers, which fit anywhere."""
+
+
+def estimate(config: Config) -> Estimate:
+    """Reads the data, or assumes lengths where a language model has none yet.
+
+    Raises:
+        InputError: wrong data or model.
+    """
+    if config.task == "language" and not config.data.train:
+        fit = Fit(config)
+        parameters = sum(p.numel() for p in skeleton(load_config(config.model.base, weights=False)).parameters())
+        tokens = sum(context.tokens for context in fit.longest(config.training.batch_size))
+        return Estimate(step_flops(config, parameters, tokens), fit)
+    task = task_of(config).prepare(config)
+    contexts = task.train.contexts if isinstance(task, LanguageTask) else None
+    return Estimate(task.step_flops(), None if contexts is None else Fit(config, contexts))
+
+
+def refuse_too_large(task: Task, workers: int) -> None:
+    """Before anything is scheduled: refuses a run on GPUs that could not hold it.
+
+    Args:
+        workers: those that share a training.
+
+    Raises:
+        InputError: with the keys that would make it fit.
+    """
+    config = task.config
+    if config.scaling.use_gpu and isinstance(task, LanguageTask):
+        scaling = config.scaling.model_copy(update={"workers": workers})
+        Fit(config.model_copy(update={"scaling": scaling}), task.train.contexts).check()

@@ -1,0 +1,135 @@
+"""cluster.yaml and the manifests under deploy/, against Ray's own schemas and the configurations they would run."""
+
+import json
+import re
+import shlex
+import tomllib
+from pathlib import Path
+
+import jsonschema
+import pytest
+import ray.autoscaler
+import yaml
+from ray.serve.schema import ServeDeploySchema
+
+from cosdpo.cli import read_config
+
+ROOT = Path(__file__).parents[2]
+RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+
+
+def manifest(name):
+    return yaml.safe_load((ROOT / name).read_text())
+
+
+def entrypoint_config(command):
+    """The configuration that a job's command line gives."""
+    words = shlex.split(command)
+    job = ROOT / words[1]
+    assert job.exists()
+    return read_config(["--config", str(ROOT / "jobs/configs/alpaca.yaml"), *words[2:]])
+
+
+def pods(spec):
+    yield spec["headGroupSpec"]["template"]["spec"]
+    for group in spec["workerGroupSpecs"]:
+        yield group["template"]["spec"]
+
+
+class TestClusterLauncher:
+    def test_rays_own_schema(self):
+        schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+        jsonschema.validate(manifest("cluster.yaml"), schema)
+
+    def test_rays_own_schema_refuses_a_wrong_one(self):
+        schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(manifest("cluster.yaml") | {"idle_timeout": 5}, schema)
+
+    def test_node_types(self):
+        cluster = manifest("cluster.yaml")
+        types = cluster["available_node_types"]
+        assert cluster["head_node_type"] in types
+        assert all(kind["min_workers"] == 0 for name, kind in types.items() if name != "head")
+        assert types["gpu_spot"]["node_config"]["InstanceMarketOptions"] == {"MarketType": "spot"}
+        assert cluster["docker"]["image"] == f"rayproject/ray:{RAY}-py311-gpu"
+
+    def test_one_node_holds_the_papers_run(self):
+        workers = read_config(["--config", str(ROOT / "jobs/configs/alpaca.yaml")]).scaling.workers
+        kinds = manifest("cluster.yaml")["available_node_types"]
+        assert all(kinds[name]["resources"]["GPU"] >= workers for name in ("gpu_spot", "gpu_large"))
+
+    def test_the_line_that_lists_requirements(self, tmp_path, capsys):
+        (line,) = [command for command in manifest("cluster.yaml")["setup_commands"] if "tomllib" in command]
+        code = shlex.split(line.split(" > ")[0])[2]
+        code = code.replace("/home/ray/cosdpo/pyproject.toml", str(ROOT / "pyproject.toml"))
+        exec(code)  # our own file, a line of it
+        wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+        assert capsys.readouterr().out.splitlines() == wanted
+
+
+class TestRayJob:
+    def test_its_command_line_is_a_valid_configuration(self):
+        spec = manifest("deploy/rayjob.yaml")["spec"]
+        config = entrypoint_config(spec["entrypoint"])
+        assert config.resume  # a replaced cluster goes on
+        groups = spec["rayClusterSpec"]["workerGroupSpecs"]
+        limits = [group["template"]["spec"]["containers"][0]["resources"]["limits"] for group in groups]
+        gpus = sum(group["maxReplicas"] * int(of["nvidia.com/gpu"]) for group, of in zip(groups, limits, strict=True))
+        assert gpus >= config.scaling.workers
+
+    def test_output_lies_on_the_shared_volume_of_every_pod(self):
+        spec = manifest("deploy/rayjob.yaml")["spec"]
+        output = entrypoint_config(spec["entrypoint"]).output
+        for pod in pods(spec["rayClusterSpec"]):
+            mounts = {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+            assert any(output.is_relative_to(mount) for mount in mounts)
+
+
+class TestRayService:
+    def test_serves_own_schema(self):
+        config = yaml.safe_load(manifest("deploy/rayservice.yaml")["spec"]["serveConfigV2"])
+        ServeDeploySchema.model_validate(config)
+
+    def test_settings_are_known_to_the_service(self):
+        from serve.service_settings import Settings
+
+        for source in ("serve/config.yaml", "deploy/rayservice.yaml"):
+            found = manifest(source)
+            config = yaml.safe_load(found["spec"]["serveConfigV2"]) if "spec" in found else found
+            (application,) = config["applications"]
+            assert set(application["args"]) <= set(Settings.model_fields)
+            module, name = application["import_path"].split(":")
+            assert hasattr(__import__(module, fromlist=[name]), name)
+
+    def test_listens_for_others_only_with_keys(self):
+        config = yaml.safe_load(manifest("deploy/rayservice.yaml")["spec"]["serveConfigV2"])
+        assert config["http_options"]["host"] == "0.0.0.0"
+        assert config["applications"][0]["args"]["keys"]
+
+
+@pytest.mark.parametrize(("name", "key"), [("rayjob", "rayClusterSpec"), ("rayservice", "rayClusterConfig")])
+class TestBothManifests:
+    def test_versions_agree(self, name, key):
+        found = manifest(f"deploy/{name}.yaml")
+        assert found["apiVersion"] == "ray.io/v1"
+        assert found["spec"][key]["rayVersion"] == RAY
+        assert f"FROM rayproject/ray:{RAY}-" in (ROOT / "deploy/Dockerfile").read_text()
+
+    def test_every_mount_has_its_volume(self, name, key):
+        for pod in pods(manifest(f"deploy/{name}.yaml")["spec"][key]):
+            volumes = {volume["name"] for volume in pod["volumes"]}
+            for container in pod["containers"]:
+                assert {mount["name"] for mount in container["volumeMounts"]} <= volumes
+                assert container["resources"]["requests"] == container["resources"]["limits"]
+
+    def test_replicas_within_their_bounds(self, name, key):
+        for group in manifest(f"deploy/{name}.yaml")["spec"][key]["workerGroupSpecs"]:
+            assert group["minReplicas"] <= group["replicas"] <= group["maxReplicas"]
+
+
+def test_the_image_copies_what_exists():
+    for line in (ROOT / "deploy/Dockerfile").read_text().splitlines():
+        if line.startswith("COPY"):
+            sources = [word for word in line.split()[1:-1] if not word.startswith("--")]
+            assert all((ROOT / source).exists() for source in sources)
