@@ -45,6 +45,20 @@ def pairwise_dpo(rewards: Tensor, preferred: Tensor, beta: Tensor) -> Tensor:
     return torch.where(preferred, losses, 0.0).sum((-1, -2))
 
 
+def preferences_across(scores: Tensor, group: int) -> Tensor:
+    """Which candidates of `group` neighbouring contexts beat which, bool [B / group, m, group n, group n].
+
+    A group of contexts read as one long list, for `pairwise_dpo` on rewards of shape [B / group, group n]. Comparing
+    responses to different prompts is relative preference optimisation (Yin et al. 2024, arXiv 2402.10958), there with
+    weights by the prompts' similarity. It takes log Z(x), which cancels within a context, to be alike in all of them.
+
+    Args:
+        scores: [B, m, n], NaN where a candidate does not exist or is unlabelled: it is then in no pair.
+    """
+    lists: Tensor = scores.unflatten(0, (-1, group)).transpose(1, 2).flatten(2)
+    return lists[..., :, None] > lists[..., None, :]
+
+
 def plackett_luce(rewards: Tensor, rankings: Tensor, beta: Tensor, mask: Tensor) -> Tensor:
     """Negative log-likelihood of whole rankings under Plackett-Luce, shape [B, m].
 

@@ -18,6 +18,7 @@ from cosdpo.losses import (
     modpo_margins,
     pairwise_dpo,
     plackett_luce,
+    preferences_across,
     rescale,
 )
 
@@ -171,6 +172,27 @@ class TestThreeCandidatesByHand:
         targets = tensor([[1, 0, 0], [1, 0, 0]])
         loss = listwise_dpo(self.rewards, targets, tensor([1, 2]), everything(1, 3))
         assert loss[0].tolist() == pytest.approx([LN(7 / 4), LN(21 / 16)], rel=1e-14)
+
+
+class TestPreferencesAcross:
+    scores = torch.tensor([[[2.0, 1.0]], [[1.0, torch.nan]], [[0.0, 5.0]], [[torch.nan, torch.nan]]])
+
+    def test_by_hand(self):
+        preferred = preferences_across(self.scores, 2)
+        assert preferred.shape == (2, 1, 4, 4)
+        # Candidates 0, 1 of the first context and 2, 3 of the second; the last context is unlabelled.
+        assert preferred[0, 0].nonzero().tolist() == [[0, 1], [0, 2]]
+        assert preferred[1, 0].nonzero().tolist() == [[1, 0]]
+
+    def test_alone_it_compares_within_contexts(self):
+        assert preferences_across(self.scores, 1).nonzero().tolist() == [[0, 0, 0, 1], [2, 0, 1, 0]]
+
+    def test_objectives_stay_apart(self):
+        scores = torch.randn(6, 3, 4, generator=torch.Generator().manual_seed(0))
+        preferred = preferences_across(scores, 3)
+        for j in range(3):
+            values = scores[:, j].reshape(2, 12)
+            assert torch.equal(preferred[:, j], values[:, :, None] > values[:, None, :])
 
 
 def test_plackett_luce_is_a_distribution_over_rankings():

@@ -45,6 +45,8 @@ class Batch:
     """Tokens or documents in the batch."""
     margins: Tensor | None = None
     """[B, n] what MO-DPO subtracts from the rewards (losses.margin_rewards)."""
+    scores: Tensor | None = None
+    """[B, m, n] labels, NaN where a candidate does not exist or is unlabelled; None for rankers."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on `device`."""
@@ -74,6 +76,10 @@ class PreferenceData:
         self.contexts = list(contexts)
         self.preferred = [pairwise_preferences(s) for s in scores]
         self.targets = [target_distribution(s, data.targets) for s in scores]
+        self.scores = [
+            np.array([[np.nan] * t.shape[1] if row is None else row for row in s], dtype=np.float64)
+            for s, t in zip(scores, self.targets, strict=True)
+        ]
         self.reference = list(reference or (np.zeros(t.shape[1]) for t in self.targets))
         self.margins: list[Floats] | None = None
         self.pairwise = data.comparisons == "pairwise"
@@ -120,8 +126,10 @@ class PreferenceData:
         size = len(indices)
         reference, mask = torch.zeros(size, n), torch.zeros(size, n, dtype=torch.bool)
         preferred, targets = torch.zeros(size, m, n, n, dtype=torch.bool), torch.zeros(size, m, n)
+        scores = torch.full((size, m, n), torch.nan, dtype=torch.float64)
         for row, index in enumerate(indices):
             count = len(self.reference[index])
+            scores[row, :, :count] = torch.from_numpy(self.scores[index])
             reference[row, :count] = torch.from_numpy(self.reference[index])
             mask[row, :count] = True
             preferred[row, :, :count, :count] = torch.from_numpy(self.preferred[index])
@@ -132,7 +140,8 @@ class PreferenceData:
             margins = torch.zeros(size, n)
             for row, index in enumerate(indices):
                 margins[row, : len(self.margins[index])] = torch.from_numpy(self.margins[index])
-        return Batch(contexts, reference, mask, preferred, targets, sum(c.tokens for c in contexts), margins)
+        items = sum(c.tokens for c in contexts)
+        return Batch(contexts, reference, mask, preferred, targets, items, margins, scores)
 
     def in_order_of_length(self, batch_tokens: int) -> Iterator[list[int]]:
         """All indices in batches of at most `batch_tokens` tokens, shortest contexts first."""

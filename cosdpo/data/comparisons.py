@@ -1,7 +1,7 @@
 """Comparisons: what the scores of one context say to the loss, pairwise or listwise.
 
-Shapes: m objectives, n candidates of one context. A label only counts within its list, so that scores of different
-contexts or objectives are never compared.
+Shapes: m objectives, n candidates of one context. A label only counts within its list here; only a run that asks for
+training.compare_across compares scores of different contexts (losses.preferences_across).
 """
 
 from __future__ import annotations

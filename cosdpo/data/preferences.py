@@ -4,8 +4,9 @@ One row per context (a prompt, or a query) with its n candidates and, for each o
 
     context: string | candidates: list<string> | score:NAME: list<double>, null where NAME says nothing about the row
 
-Scores are only ever compared within a row. n may differ between rows. A row in the table is usable: its candidates
-differ, and at least one objective tells two of them apart.
+Scores are compared within a row, and across rows only where training.compare_across says that they can be. n may
+differ between rows. A row in the table is usable: its candidates differ, and at least one objective tells two of them
+apart.
 """
 
 from __future__ import annotations

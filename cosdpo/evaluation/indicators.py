@@ -1,6 +1,6 @@
 """How good is a front? Indicators of a set of points, all for maximisation: negate metrics of which less is better.
 
-Shapes: N points of m objectives, `points` [N, m]. Hypervolume, IGD+ and dominance are moocore's exact algorithms; the
+Shapes: N points of m objectives, `points` [N, m]. Hypervolume, IGD+ and dominance are moocore's algorithms; the
 functions here fix the direction, the treatment of points beyond the reference, and what an empty set means.
 """
 
@@ -15,6 +15,11 @@ from cosdpo.errors import InputError
 
 Array = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
+
+EXACT_OBJECTIVES = 6
+EXACT_POINTS = 150
+DIRECTIONS = 1 << 20
+"""Directions of the approximate hypervolume."""
 
 
 def non_dominated(points: npt.ArrayLike) -> Mask:
@@ -36,8 +41,10 @@ def non_dominated(points: npt.ArrayLike) -> Mask:
 def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     """Volume of the union of the boxes between the reference point and each point (Zitzler and Thiele 1998).
 
-    Exact, in the product of the objectives' units. Only points better than the reference in every objective span a
-    box; all others contribute 0, and so does an empty set.
+    In the product of the objectives' units. Only points better than the reference in every objective span a box; all
+    others contribute 0, and so does an empty set. Exact up to six objectives or 150 points: the time of exact
+    algorithms grows exponentially with the objectives (minutes for 330 points of eight). Beyond that it is integrated
+    over fixed directions, to about 1% (Deng and Zhang 2019; moocore's Rphi-FWE+).
 
     Args:
         points: [N, m].
@@ -53,7 +60,11 @@ def hypervolume(points: npt.ArrayLike, reference: npt.ArrayLike) -> float:
     if not np.isfinite(corner).all():
         raise InputError("reference must be finite")
     above = array[(array > corner).all(axis=1)]
-    return float(moocore.hypervolume(above, ref=corner, maximise=True)) if len(above) else 0.0
+    if not len(above):
+        return 0.0
+    if above.shape[1] > EXACT_OBJECTIVES and len(above) > EXACT_POINTS:
+        return float(moocore.hv_approx(above, ref=corner, maximise=True, nsamples=DIRECTIONS))
+    return float(moocore.hypervolume(above, ref=corner, maximise=True))
 
 
 def igd_plus(points: npt.ArrayLike, target: npt.ArrayLike) -> float:

@@ -7,6 +7,7 @@ where it was. Nothing is pickled. Folders are written whole under another name a
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 
 STATE = "training_state.safetensors"
 CLOCK = "training_clock.json"
+MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 @dataclass(frozen=True)
@@ -28,33 +30,47 @@ class Clock:
     """Wall time spent in the training loop, over all restarts."""
 
 
-def _moments(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def trained_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """The trained tensors of `module` and the moments of its AdamW `optimizer`, by name."""
     tensors = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             tensors[f"parameter/{name}"] = parameter.detach()
-            for key in ("exp_avg", "exp_avg_sq"):
+            for key in MOMENTS:
                 tensors[f"{key}/{name}"] = optimizer.state[parameter][key]
     return tensors
 
 
-def save_state(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, clock: Clock) -> None:
-    """Writes the trained tensors of `module`, the moments of its AdamW `optimizer`, and the clock."""
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in _moments(module, optimizer).items()}
-    save_file(tensors, folder / STATE)
-    (folder / CLOCK).write_text(json.dumps(asdict(clock)))
-
-
-def load_state(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Clock:
-    """Restores what `save_state` wrote, in place."""
-    clock = Clock(**json.loads((folder / CLOCK).read_text()))
-    tensors = load_file(folder / STATE)
+def restore(module: nn.Module, optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor], step: int) -> None:
+    """Takes over what `trained_state` gave after `step` steps, in place."""
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if parameter.requires_grad:
                 parameter.copy_(tensors[f"parameter/{name}"])
                 optimizer.state[parameter] = {
-                    "step": torch.tensor(float(clock.step)),
-                    **{k: tensors[f"{k}/{name}"].to(parameter.device) for k in ("exp_avg", "exp_avg_sq")},
+                    "step": torch.tensor(float(step)),
+                    **{key: tensors[f"{key}/{name}"].to(parameter.device) for key in MOMENTS},
                 }
+
+
+def write_state(folder: Path, tensors: Mapping[str, Tensor], clock: Clock) -> None:
+    """Writes a state and its clock."""
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / STATE)
+    (folder / CLOCK).write_text(json.dumps(asdict(clock)))
+
+
+def read_state(folder: Path) -> tuple[dict[str, Tensor], Clock]:
+    """What `write_state` wrote."""
+    return load_file(folder / STATE), Clock(**json.loads((folder / CLOCK).read_text()))
+
+
+def save_state(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer, clock: Clock) -> None:
+    """Writes the trained tensors of `module`, the moments of its AdamW `optimizer`, and the clock."""
+    write_state(folder, trained_state(module, optimizer), clock)
+
+
+def load_state(folder: Path, module: nn.Module, optimizer: torch.optim.Optimizer) -> Clock:
+    """Restores what `save_state` wrote, in place."""
+    tensors, clock = read_state(folder)
+    restore(module, optimizer, tensors, clock.step)
     return clock

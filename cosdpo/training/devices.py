@@ -8,12 +8,24 @@ from cosdpo.config import Config
 
 
 def worker_device(use_gpu: bool) -> torch.device:
-    """The GPU that Ray assigned to this process (it alone is visible), or the CPU."""
+    """The GPU that Ray assigned to this task or actor (it alone is visible), or the CPU."""
     return torch.device("cuda", 0) if use_gpu else torch.device("cpu")
 
 
+def training_device(use_gpu: bool) -> torch.device:
+    """The device of a Ray Train worker, which sees the GPUs of all workers on its node."""
+    if not use_gpu:
+        return torch.device("cpu")
+    import ray.train.torch  # here, since references and comparisons need no Ray Train
+
+    device: torch.device = ray.train.torch.get_device()
+    torch.cuda.set_device(device)
+    return device
+
+
 def base_dtype(config: Config, device: torch.device) -> torch.dtype:
-    """model.dtype, where auto is bfloat16 on GPUs and float32 on CPUs."""
+    """model.dtype, where auto is bfloat16 on GPUs and float32 on CPUs; `device` is where the base is loaded."""
     if config.model.dtype == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
+        # A sharded base is loaded on the CPU and goes to the GPUs in parts.
+        return torch.bfloat16 if device.type == "cuda" or config.scaling.use_gpu else torch.float32
     return torch.bfloat16 if config.model.dtype == "bfloat16" else torch.float32

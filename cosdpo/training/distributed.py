@@ -21,13 +21,13 @@ import torch
 import torch.distributed as dist
 from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
-from torch.nn.parallel import DistributedDataParallel
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
-from cosdpo.training.checkpoint import Clock, load_state, save_state
-from cosdpo.training.devices import worker_device
-from cosdpo.training.loop import World, optimizer_for, train
+from cosdpo.training.checkpoint import Clock, read_state, write_state
+from cosdpo.training.devices import training_device
+from cosdpo.training.loop import World, train_together
+from cosdpo.training.strategies.start import start
 from cosdpo.training.tracking import RunLog
 
 FOLDER = "training"
@@ -69,17 +69,31 @@ def fit(config: Config, job: Job) -> Outcome:
     Raises:
         InputError: the run diverged or kept failing; the message says where its checkpoints are.
     """
+    outcome: Outcome = on_workers(config, FOLDER, _run, job)
+    return outcome
+
+
+def on_workers(config: Config, name: str, work: Callable[[Any], Any], argument: Any) -> Any:
+    """What `work(argument)` returns on the first of the run's workers, which are one process group.
+
+    Args:
+        name: of the folder in config.output that Ray Train keeps its state in.
+        work: called on every worker; what it reports as a checkpoint it finds again after a restart.
+
+    Raises:
+        InputError: `work` did, or workers kept failing.
+    """
     scaling = config.scaling
     trainer: Any = TorchTrainer(
-        run_worker,
-        train_loop_config={"job": job},
+        _answer,
+        train_loop_config={"work": work, "argument": argument},
         scaling_config=ScalingConfig(
             num_workers=scaling.workers,
             use_gpu=scaling.use_gpu,
             resources_per_worker={"CPU": scaling.cpus_per_worker} | ({"GPU": 1} if scaling.use_gpu else {}),
         ),
         run_config=RunConfig(
-            name=FOLDER,
+            name=name,
             storage_path=str(config.output.resolve()),
             checkpoint_config=CheckpointConfig(num_to_keep=config.training.keep_checkpoints),
             failure_config=FailureConfig(max_failures=scaling.max_failures),
@@ -99,16 +113,13 @@ def fit(config: Config, job: Job) -> Outcome:
         ) from error
     if isinstance(returned, str):
         raise InputError(returned)
-    outcome: Outcome = returned
-    return outcome
+    return returned
 
 
-def run_worker(loop_config: dict[Any, Any]) -> Any:
-    """What every worker runs; a user's mistake is returned as its message,
-    since raising it would restart the run.
-    """
+def _answer(loop_config: dict[Any, Any]) -> Any:
+    """A user's mistake is returned as its message, since raising it would restart the run."""
     try:
-        return _run(loop_config["job"])
+        return loop_config["work"](loop_config["argument"])
     except InputError as error:
         return str(error)
 
@@ -117,35 +128,37 @@ def _run(job: Job) -> Outcome:
     config = Config.model_validate(job.config)
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size())
-    device = worker_device(config.scaling.use_gpu)
+    device = training_device(config.scaling.use_gpu)
     torch.set_num_threads(config.scaling.threads or max(1, int(config.scaling.cpus_per_worker)))
-    torch.manual_seed(config.seed)
-    scorer = job.create(config, device)
-    optimizer = optimizer_for(scorer, config)
+    strategy = start(config, job.create, device)
+    scorer: Scorer = strategy.scorer
     clock = Clock()
     checkpoint = ray.train.get_checkpoint()
     if checkpoint is not None:
         with checkpoint.as_directory() as folder:
-            clock = load_state(Path(folder), scorer, optimizer)
-    policy = DistributedDataParallel(scorer) if world.size > 1 else scorer
+            tensors, clock = read_state(Path(folder))
+        strategy.restore(tensors, clock.step)
 
     def save(now: Clock) -> None:
+        tensors = strategy.state()
         with tempfile.TemporaryDirectory() as name:
             mine = None
             if world.rank == 0:
                 scorer.save(Path(name))
-                save_state(Path(name), scorer, optimizer, now)
+                write_state(Path(name), tensors, now)
                 mine = Checkpoint.from_directory(name)
             ray.train.report({"step": now.step}, checkpoint=mine, checkpoint_dir_name=f"checkpoint_{now.step:08d}")
 
+    data = ray.get(job.data)
     if world.rank == 0:
         with RunLog(config, clock.step) as log:
-            clock = train(policy, ray.get(job.data), config, optimizer, clock, log, save, world, device)
+            clock = train_together(strategy, data, config, clock, log, save, world, device)
         write_checkpoint(scorer, config.output / "checkpoint")
     else:
-        clock = train(policy, ray.get(job.data), config, optimizer, clock, lambda line: None, save, world, device)
-    scorer.eval()
-    part = job.finish(scorer, config, world)
+        clock = train_together(strategy, data, config, clock, lambda line: None, save, world, device)
+    strategy.scorer.eval()
+    with strategy.apart():
+        part = job.finish(scorer, config, world)
     parts: list[Any] = [part]
     if world.size > 1:
         parts = [None] * world.size

@@ -7,10 +7,9 @@ accumulate to the same gradient.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +17,15 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from cosdpo.config import Config
 from cosdpo.data.batching import Batch, BatchOrder
 from cosdpo.data.training_data import TrainingData
 from cosdpo.errors import InputError
-from cosdpo.losses import conditioned_loss, listwise_dpo, pairwise_dpo
+from cosdpo.losses import conditioned_loss, listwise_dpo, pairwise_dpo, preferences_across
 from cosdpo.simplex import dirichlet, normalise
 from cosdpo.training.checkpoint import Clock
+from cosdpo.training.strategies.strategy import Strategy
 
 
 @dataclass(frozen=True)
@@ -45,15 +44,23 @@ class World:
 
 
 class Objectives:
-    """L_j of each context of a batch, scaled so that their mean over all contexts is the mean over comparisons."""
+    """L_j of each context of a batch, scaled so that their mean over all contexts is the mean over comparisons.
+
+    Where contexts are compared with each other, each has the mean over all comparisons of its group.
+    """
 
     def __init__(self, data: TrainingData, config: Config) -> None:
         counts = data.comparisons(config.objectives)
         self.scale = torch.tensor(len(data) / counts, dtype=torch.float32)
         self.pairwise = data.pairwise
+        self.group = config.training.compare_across
 
     def losses(self, rewards: Tensor, batch: Batch, beta: Tensor) -> Tensor:
         """[B, m] from rewards [B, n] and temperatures [B, m]."""
+        if self.group > 1 and batch.scores is not None:
+            preferred = preferences_across(batch.scores, self.group)
+            losses = pairwise_dpo(rewards.reshape(len(preferred), -1), preferred, beta[:: self.group])
+            return (losses / preferred.sum((-1, -2)).clamp(min=1)).repeat_interleave(self.group, 0)
         if self.pairwise:
             losses = pairwise_dpo(rewards, batch.preferred, beta)
         else:
@@ -70,12 +77,15 @@ class Draw:
     """[B, m]"""
     temperatures: Tensor
     """[B, m]"""
+    group: int = 1
+    """Neighbouring contexts with the same weights, which no worker and no micro-batch divides."""
 
     def share(self, world: World, start: int, stop: int | None) -> Draw:
         """Contexts start..stop of this worker's share; shares interleave, so that workers get similar lengths."""
-        mine = slice(world.rank, None, world.size)
-        part = slice(start, stop)
-        return Draw(self.contexts[mine][part], self.weights[mine][part], self.temperatures[mine][part])
+        groups = torch.arange(len(self.contexts)).unflatten(0, (-1, self.group))
+        mine = groups[world.rank :: world.size].flatten()[start:stop]
+        contexts = [self.contexts[i] for i in mine.tolist()]
+        return Draw(contexts, self.weights[mine], self.temperatures[mine], self.group)
 
 
 class Sampler:
@@ -87,7 +97,8 @@ class Sampler:
 
     def __call__(self, step: int) -> Draw:
         """The global batch of `step`, counted from 0."""
-        config, size, m = self.config, self.config.training.batch_size, len(self.config.objectives)
+        config, m, group = self.config, len(self.config.objectives), self.config.training.compare_across
+        size = config.training.batch_size // group
         rng = np.random.default_rng((config.seed, step, 1))
         if config.training.weights:
             weights = np.broadcast_to(normalise(config.training.weights, config.objectives), (size, m))
@@ -98,7 +109,8 @@ class Sampler:
             # The scale kappa = ||beta||_1 stays the trained one: every other scale follows exactly after training.
             directions = dirichlet(rng, size, m, config.training.temperature_alpha, config.training.stratified)
             beta = beta.sum(-1, keepdims=True) * directions
-        return Draw(self.order(step), torch.tensor(weights).float(), torch.tensor(beta).float())
+        weights, beta = (np.repeat(drawn, group, axis=0) for drawn in (weights, beta))
+        return Draw(self.order(step), torch.tensor(weights).float(), torch.tensor(beta).float(), group)
 
 
 def optimizer_for(scorer: Any, config: Config) -> torch.optim.AdamW:
@@ -131,56 +143,65 @@ def train(
     start: Clock,
     log: Callable[[dict[str, float]], None],
     save: Callable[[Clock], None],
-    world: World | None = None,
     device: torch.device | None = None,
 ) -> Clock:
-    """Trains `scorer` in place from `start` to training.steps.
+    """`train_together` by one worker."""
+    return train_together(Strategy(scorer, optimizer), data, config, start, log, save, World(), device)
+
+
+def train_together(
+    strategy: Strategy,
+    data: TrainingData,
+    config: Config,
+    start: Clock,
+    log: Callable[[dict[str, float]], None],
+    save: Callable[[Clock], None],
+    world: World,
+    device: torch.device | None = None,
+) -> Clock:
+    """Trains the scorer of `strategy` in place from `start` to training.steps.
 
     Args:
-        scorer: the scorer itself, or its DistributedDataParallel wrapper; called as scorer(contexts, weights, beta).
+        strategy: the scorer, called as scorer(contexts, weights, beta), and how the workers share it.
         log: receives a line of metrics every training.log_every steps, on every worker.
         save: called every training.checkpoint_every steps and after the last one, on every worker.
 
     Raises:
         InputError: the loss is not finite; the checkpoints written so far are good.
     """
-    world, device = world or World(), device or torch.device("cpu")
+    device = device or torch.device("cpu")
     settings = config.training
     sampler, objectives = Sampler(data, config), Objectives(data, config)
     share = settings.batch_size // world.size
     micro = settings.micro_batch or share
-    parameters = [p for p in scorer.parameters() if p.requires_grad]
     window = Window(config.objectives, settings.batch_size, data.unit)
     began, clock = time.perf_counter(), start
-    scorer.train()
+    strategy.scorer.train()
     for step in range(start.step, settings.steps):
         torch.manual_seed(int(np.random.SeedSequence((config.seed, step, world.rank)).generate_state(1)[0]))
         draw = sampler(step)
         scale = schedule(step, settings.steps, settings.warmup)
-        for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * scale
+        strategy.set_rate(scale)
         for begin in range(0, share, micro):
             part = draw.share(world, begin, begin + micro)
             batch = data.batch(part.contexts).to(device)
             weights, beta = part.weights.to(device), part.temperatures.to(device)
-            with _synchronised(scorer, last=begin + micro >= share):
-                scores = scorer(batch.contexts, weights, beta)
+            with strategy.micro_batch(last=begin + micro >= share):
+                scores = strategy.score(batch.contexts, weights, beta)
                 rewards = (scores - batch.reference) * batch.mask
                 if batch.margins is not None:
                     rewards = rewards - batch.margins
                 losses = objectives.losses(rewards, batch, beta)
                 labelled = batch.targets.any(-1)
                 loss = conditioned_loss(weights, losses, labelled, settings.penalty).sum() / settings.batch_size
-                (loss * world.size).backward()
+                strategy.backward(loss * world.size)
             window.add(losses, loss, batch.items)
-        norm = float(nn.utils.clip_grad_norm_(parameters, settings.clip))
+        norm = strategy.step(settings.clip)
         if not math.isfinite(norm):
             raise InputError(
                 f"the loss is not finite at step {step}: lower training.learning_rate or training.clip; "
                 "the checkpoints before it are good"
             )
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
         window.steps += 1
         clock = Clock(step + 1, start.seconds + time.perf_counter() - began)
         done = clock.step == settings.steps
@@ -189,16 +210,6 @@ def train(
         if done or clock.step % settings.checkpoint_every == 0:
             save(clock)
     return clock
-
-
-@contextlib.contextmanager
-def _synchronised(module: nn.Module, last: bool) -> Iterator[None]:
-    """Workers exchange gradients with the last micro-batch of a step only."""
-    if isinstance(module, DistributedDataParallel) and not last:
-        with module.no_sync():
-            yield
-    else:
-        yield
 
 
 class Window:

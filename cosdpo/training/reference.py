@@ -23,6 +23,7 @@ from cosdpo.cache import cache_folder
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.training.devices import base_dtype, worker_device
+from cosdpo.training.strategies.compatible import shards_the_base
 
 Floats = npt.NDArray[np.float64]
 
@@ -82,7 +83,9 @@ class ReferenceActor:
         self.config = Config.model_validate(config)
         device = worker_device(self.config.scaling.use_gpu)
         torch.set_num_threads(self.config.scaling.threads or max(1, int(self.config.scaling.cpus_per_worker)))
-        self.scorer = FrozenScorer.of(load_base(self.config.model.base, base_dtype(self.config, device)).to(device))
+        model = self.config.model
+        base = load_base(model.base, base_dtype(self.config, device), model.quantization)
+        self.scorer = FrozenScorer.of(base).to(device)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         """Scores of a block of rows {row, prompt, candidates}, as {row, scores}."""
@@ -101,6 +104,8 @@ def reference_scores(
     """
     cache = ReferenceCache()
     dtype = str(base_dtype(config, torch.device("cuda" if config.scaling.use_gpu else "cpu")))
+    if config.model.quantization != "none":
+        dtype = config.model.quantization
     keys = [cache_key(fingerprint, dtype, side) for side in sides]
     known = [cache.load(key) for key in keys]
     missing = [i for i, scores in enumerate(known) if scores is None]
@@ -114,9 +119,13 @@ def reference_scores(
 
 
 def _score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]:
-    """Scores `contexts` on as many actors as the run has workers."""
+    """Scores `contexts` on as many actors as the run has workers, or where no GPU holds the base on these together."""
     import ray
 
+    if shards_the_base(config):
+        from cosdpo.training.sharded_reference import score  # needs Ray Train, which the cache alone does not
+
+        return score(config, contexts)
     ids = pa.list_(pa.int32())
     table = pa.table(
         {

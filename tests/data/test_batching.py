@@ -42,6 +42,9 @@ def test_a_batch_by_hand():
     assert batch.reference.tolist() == [[-3, -4, -5], [-1, -2, 0]]
     assert batch.mask.tolist() == [[True, True, True], [True, True, False]]
     assert batch.targets.tolist() == [[[0, 1, 0], [0.5, 0.5, 0]], [[1, 0, 0], [0, 0, 0]]]
+    nan = float("nan")
+    scores = [[[0, 2, 1], [5, 5, 4]], [[1, 0, nan], [nan, nan, nan]]]
+    np.testing.assert_array_equal(batch.scores, scores)  # takes NaN for equal
     pairs = {tuple(index) for index in batch.preferred.nonzero().tolist()}
     # [context, objective, better, worse]
     assert pairs == {(0, 0, 1, 0), (0, 0, 1, 2), (0, 0, 2, 0), (0, 1, 0, 2), (0, 1, 1, 2), (1, 0, 0, 1)}
@@ -55,8 +58,8 @@ def test_moving_a_batch_keeps_everything():
     batch = example().batch([0, 1])
     moved = batch.to(torch.device("cpu"))
     assert moved.contexts == batch.contexts
-    for name in ("reference", "mask", "preferred", "targets"):
-        assert torch.equal(getattr(moved, name), getattr(batch, name))
+    for name in ("reference", "mask", "preferred", "targets", "scores"):
+        torch.testing.assert_close(getattr(moved, name), getattr(batch, name), rtol=0, atol=0, equal_nan=True)
 
 
 def test_comparisons_are_counted_per_objective():

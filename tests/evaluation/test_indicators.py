@@ -85,6 +85,15 @@ class TestHypervolume:
         # standard deviation of the estimate: 0.512 * sqrt(p (1 - p) / 40,000) < 0.0013
         assert indicators.hypervolume(points, reference) == pytest.approx(0.8**3 * share, abs=0.005)
 
+    def test_many_points_of_many_objectives(self) -> None:
+        """Box j holds the points of the unit cube with x_j <= 1/2: together all but those with every x_j above it.
+        The other boxes lie within the first.
+        """
+        boxes = np.ones((7, 7)) - 0.5 * np.eye(7)
+        inner = boxes[:1] * np.linspace(0.1, 0.99, 200)[:, None]
+        volume = indicators.hypervolume(np.concatenate([boxes, inner]), np.zeros(7))
+        assert volume == pytest.approx(1 - 0.5**7, rel=0.02)
+
     @given(FRONTS, st.integers(-5, 5))
     @settings(max_examples=40, deadline=None)
     def test_shift_order_and_dominated_points_do_not_matter(self, points: Array, shift: int) -> None:

@@ -77,6 +77,26 @@ class TestDraws:
         assert len(seen) == 8
         assert dict(seen) == rows
 
+    def test_contexts_compared_with_each_other_share_their_draw(self):
+        draw = self.sampler(training__compare_across=4, model__temperature_conditioned=True)(0)
+        assert draw.contexts == self.sampler()(0).contexts
+        for drawn in (draw.weights, draw.temperatures):
+            groups = drawn.unflatten(0, (2, 4))
+            torch.testing.assert_close(groups, groups[:, :1].expand_as(groups), rtol=0, atol=0)
+            assert not torch.allclose(groups[0, 0], groups[1, 0])
+
+    @pytest.mark.parametrize(("size", "micro"), [(1, 2), (1, 4), (2, 2), (4, 2)])
+    def test_no_share_divides_a_group(self, size, micro):
+        draw = self.sampler(training__compare_across=2)(0)
+        groups = [tuple(draw.contexts[i : i + 2]) for i in range(0, 8, 2)]
+        parts = [
+            draw.share(World(rank, size), start, start + micro).contexts
+            for rank in range(size)
+            for start in range(0, 8 // size, micro)
+        ]
+        shared = [tuple(part[i : i + 2]) for part in parts for i in range(0, len(part), 2)]
+        assert sorted(shared) == sorted(groups)
+
 
 class TestOptimizer:
     def changes(self, config: Config, gradient: float) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:

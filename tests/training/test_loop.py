@@ -97,6 +97,21 @@ class TestByHand:
         assert line["loss/kind"] == pytest.approx((LN(7 / 4) + LN(3) + LN(2)) / 3, rel=1e-6)
         assert line["loss/short"] == pytest.approx((LN(7) + LN(2)) / 2, rel=1e-6)
 
+    def test_contexts_compared_with_each_other_are_one_list(self):
+        config, data, table = by_hand(training__compare_across=3)
+        (line,), _ = steps(config, data, table)
+        # Rewards ln 4, ln 2, 0 | ln 2, 0 | 0, 0 with the scores 2, 1, 0 | 0, 1 | 1, 0 and 0, 0, 1 | none | 1, 0.
+        rewards = np.array([LN(4), LN(2), 0, LN(2), 0, 0, 0])
+        nan = float("nan")
+        for name, scores in (("kind", [2, 1, 0, 0, 1, 1, 0]), ("short", [0, 0, 1, nan, nan, 1, 0])):
+            pairs = [(i, k) for i in range(7) for k in range(7) if scores[i] > scores[k]]
+            expected = np.mean([np.log1p(np.exp(rewards[k] - rewards[i])) for i, k in pairs])
+            assert line[f"loss/{name}"] == pytest.approx(expected, rel=1e-6)
+        ((_, weights, _),) = table.asked
+        assert line["loss"] == pytest.approx(
+            float(weights[0, 0]) * line["loss/kind"] + float(weights[0, 1]) * line["loss/short"], rel=1e-5
+        )
+
     def test_the_temperature_multiplies_the_rewards(self):
         config, data, table = by_hand(temperature=[2.0, 1.0], data__comparisons="listwise")
         (line,), _ = steps(config, data, table)

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
-from torch.nn.parallel import DistributedDataParallel
 
 from cosdpo.config import Config
 from cosdpo.training.checkpoint import Clock
-from cosdpo.training.loop import World, optimizer_for, train
+from cosdpo.training.loop import World, train_together
+from cosdpo.training.strategies.start import start
 
 
 def made(config: Config) -> tuple[Any, Any]:
@@ -37,17 +37,9 @@ def main(folder: Path, rank: int) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
     config = Config.model_validate_json((folder / "config.json").read_text())
     module, data = made(config)
+    strategy = start(config, lambda config, device: module, torch.device("cpu"))
     lines: list[dict[str, float]] = []
-    train(
-        DistributedDataParallel(module),
-        data,
-        config,
-        optimizer_for(module, config),
-        Clock(),
-        lines.append,
-        lambda clock: None,
-        World(rank, 2),
-    )
+    train_together(strategy, data, config, Clock(), lines.append, lambda clock: None, World(rank, 2))
     trained = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
     save_file(trained, folder / f"trained.{rank}.safetensors")
     (folder / f"lines.{rank}").write_text("".join(json.dumps(line) + "\n" for line in lines))
