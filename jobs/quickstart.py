@@ -20,7 +20,8 @@ def job(config: Config) -> None:
     from cosdpo.run import check, print_front, print_samples, run
     from cosdpo.world import make
 
-    check(config)
+    if not config.resume:  # early, before the world is made; what is resumed is checked with the world's files in place
+        check(config)
     front = run(make(config))
     print_samples(config)
     print_front(config, front)

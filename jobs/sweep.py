@@ -19,7 +19,8 @@ def job(config: Config) -> None:
     from cosdpo.world import make
 
     if config.task == "language" and not (config.model.base or config.data.train):
-        check(located(config))
+        if not config.resume:  # early, before the world is made; what is resumed is checked with its files in place
+            check(located(config))
         config = make(config)
     print_outcome(sweep(config))
 
