@@ -1,6 +1,7 @@
 # Needs python3 (3.11 or newer) with venv, and make. Everything is installed into .venv.
 #
 #   make quickstart              the whole story in a few minutes, without data, models or a GPU
+#   make playground              serves the quickstart's model; the page at http://127.0.0.1:8000 steers it
 #   make test                    the tests but the slow ones; make test-all runs all
 #   make lint | format | docs    checks, formatting, docs/configuration.md
 #   make PYTHON=python3.12 ...   another interpreter for a new .venv
@@ -11,11 +12,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart test test-all lint format docs clean
+.PHONY: quickstart playground test test-all lint format docs clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: .venv/installed
 	$(BIN)/python jobs/quickstart.py
+
+playground: .venv/installed
+	@test -d runs/quickstart/checkpoint || $(MAKE) quickstart
+	$(BIN)/python -m serve --checkpoint runs/quickstart/checkpoint
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest -m "not slow"

@@ -1,0 +1,122 @@
+"""The HTTP service over a backend: routes, gate, errors, playground. A plain ASGI application that knows no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import FileResponse
+from fastapi.security import HTTPBearer
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import Response
+
+import cosdpo
+from serve import openai_routes, routes
+from serve.answering import Service, service_of
+from serve.backend import Backend
+from serve.errors import Failure, answer_errors, unavailable
+from serve.gate import Gate
+from serve.metrics import Metrics
+from serve.schema import HealthSent
+from serve.service_settings import Settings
+
+PLAYGROUND = Path(__file__).parent / "playground"
+OWN_ONLY = {"Content-Security-Policy": "default-src 'self'", "Cache-Control": "no-cache"}
+"""The page loads nothing from elsewhere and runs nothing inline; after an update of the service it is the new one."""
+PROBE_SECONDS = 3.0
+"""How long the model may take to say that it is well."""
+
+DESCRIPTION = """
+One model, every trade-off between its objectives: each request picks its own `weights`.
+
+**Two temperatures.** In our own routes `temperature` is the *DPO temperature* (how far the policy may go from the base)
+and the randomness of sampling is `sampling_temperature`. In the OpenAI-compatible routes `temperature` is the
+randomness of sampling, and the DPO temperature is `beta`.
+
+Errors are `{"error": {"message", "type", "param", "code"}}` on every route. Unknown fields are refused.
+"""
+
+
+def build(backend: Backend, settings: Settings, hashes: Sequence[str]) -> tuple[FastAPI, Gate]:
+    """The application over `backend`, and its gate.
+
+    Args:
+        hashes: hashed API keys; none leaves the service open to this machine.
+    """
+    app = FastAPI(title="cosdpo", version=cosdpo.__version__, description=DESCRIPTION)
+    metrics = Metrics()
+    app.state.service = Service(backend, settings.limits, metrics, settings.request_timeout_s)
+    answer_errors(app)
+    # For the documentation's Authorize button alone; the gate is what asks for the key.
+    described = [Depends(HTTPBearer(auto_error=False))] if hashes else []
+    app.include_router(routes.router, dependencies=described)
+    app.include_router(openai_routes.router, dependencies=described)
+    _add_health(app)
+    _add_playground(app)
+    gate = Gate(
+        app,
+        hashes=hashes,
+        metrics=metrics,
+        body_bytes=settings.limits.body_bytes,
+        requests=settings.limits.requests,
+        timeout_s=settings.request_timeout_s,
+    )
+    return app, gate
+
+
+def with_cors(app: Any, origins: Sequence[str]) -> Any:
+    """`app` for pages of other `origins` too. It stands before the gate: browsers ask first, and without a key."""
+    if not origins:
+        return app
+    headers = ["Authorization", "Content-Type"]
+    return CORSMiddleware(app, allow_origins=origins, allow_methods=["GET", "POST"], allow_headers=headers)
+
+
+def _add_health(app: FastAPI) -> None:
+    responses: dict[int | str, dict[str, Any]] = {503: {"model": Failure}}
+
+    @app.get("/healthz", response_model=HealthSent, tags=["service"], responses=responses)
+    async def healthz(request: Request) -> HealthSent:
+        """Whether answers come; no key needed."""
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                healthy = await service_of(request).backend.healthy()
+        except TimeoutError:
+            healthy = False
+        if not healthy:
+            raise unavailable("the model does not answer")
+        return HealthSent()
+
+    @app.get("/readyz", response_model=HealthSent, tags=["service"], responses=responses)
+    async def readyz(request: Request) -> HealthSent:
+        """Whether requests are welcome: the model is loaded and answers; no key needed."""
+        if request.state.closed:
+            raise unavailable("the service is stopping")
+        try:
+            async with asyncio.timeout(PROBE_SECONDS):
+                await service_of(request).backend.describe()
+        except TimeoutError:
+            raise unavailable("the model is loading") from None
+        return await healthz(request)
+
+
+class _Files(StaticFiles):
+    """The playground's files, which browsers ask for anew after an update of the service."""
+
+    def file_response(self, *args: Any, **kwargs: Any) -> Response:
+        """A file, or 304 where the browser has it."""
+        response = super().file_response(*args, **kwargs)
+        response.headers.update(OWN_ONLY)
+        return response
+
+
+def _add_playground(app: FastAPI) -> None:
+    @app.get("/", include_in_schema=False)
+    async def playground() -> FileResponse:
+        return FileResponse(PLAYGROUND / "index.html", headers=OWN_ONLY)
+
+    app.mount("/playground", _Files(directory=PLAYGROUND, check_dir=False))

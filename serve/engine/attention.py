@@ -1,0 +1,118 @@
+"""Attention of one pass over the tokens of many rows, each with keys and values of its own.
+
+The decoding rows of a pool attend in one call, as they lie in memory; every stretch of prompt tokens attends in a call
+of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from serve.engine.kv_memory import Pool
+from serve.engine.policy import Policy
+
+
+@dataclass(eq=False)
+class Stretch:
+    """New tokens of one prompt, written to `start` and after in one stretch of memory."""
+
+    policy: Policy
+    ids: list[int]
+    """Token ids; any where a soft token stands."""
+    soft: Tensor | None
+    """[k, H] soft tokens among them, from index `soft_at` on."""
+    soft_at: int
+    start: int
+    keys: list[Tensor]
+    """[heads, length, head_size] of each layer."""
+    values: list[Tensor]
+    span: slice = field(default_factory=lambda: slice(0))
+    """Its tokens in the pass."""
+    mask: Tensor | None = None
+    """[m, start + m] added to attention's logits; None for a single token, which may see all."""
+
+    def lay(self, at: int, dtype: torch.dtype, device: torch.device) -> None:
+        """Places it in the pass."""
+        m = len(self.ids)
+        self.span = slice(at, at + m)
+        if m > 1:
+            later = torch.ones(m, self.start + m, dtype=torch.bool, device=device).triu_(self.start + 1)
+            self.mask = torch.zeros(later.shape, dtype=dtype, device=device).masked_fill_(later, float("-inf"))
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """[m, heads, head_size] from the same."""
+        end = self.start + len(self.ids)
+        keys, values = self.keys[layer], self.values[layer]
+        keys[:, self.start : end] = key.transpose(0, 1)
+        values[:, self.start : end] = value.transpose(0, 1)
+        m, heads, size = query.shape
+        groups = heads // len(keys)
+        # Query heads that share a key head become further queries of it: no key is copied.
+        q = query.view(m, len(keys), groups, size).permute(1, 2, 0, 3).reshape(1, len(keys), groups * m, size)
+        mask = self.mask if self.mask is None or groups == 1 else self.mask.repeat(groups, 1)
+        out = F.scaled_dot_product_attention(
+            q, keys[None, :, :end], values[None, :, :end], attn_mask=mask, scale=scaling
+        )
+        return out.view(len(keys), groups, m, size).permute(2, 0, 1, 3).reshape(m, heads, size)
+
+
+@dataclass(eq=False)
+class PoolRows:
+    """The decoding rows of one pool: slots 0 to n - 1."""
+
+    pool: Pool
+    span: slice
+    longest: int
+    """Tokens of the longest row, the new one included."""
+    slots: Tensor
+    """[n] 0 to n - 1."""
+    positions: Tensor = field(init=False)
+    """[n] where each row's new token goes."""
+    mask: Tensor = field(init=False)
+    """[n, 1, 1, longest] added to attention's logits."""
+
+    def lay(self, positions: Tensor, dtype: torch.dtype) -> None:
+        """Takes over the positions of this step, [T]."""
+        self.positions = positions[self.span]
+        later = torch.arange(self.longest, device=positions.device) > self.positions[:, None]
+        self.mask = torch.zeros(later.shape, dtype=dtype, device=positions.device).masked_fill_(later, float("-inf"))
+        self.mask = self.mask[:, None, None]
+
+    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """[n, heads, head_size] from the same."""
+        keys, values = self.pool.keys[layer], self.pool.values[layer]
+        keys[self.slots, :, self.positions] = key
+        values[self.slots, :, self.positions] = value
+        n, heads, size = query.shape
+        # Query heads that share a key head become further queries of it: no key is copied.
+        q = query.view(n, keys.shape[1], heads // keys.shape[1], size)
+        out = F.scaled_dot_product_attention(
+            q, keys[:n, :, : self.longest], values[:n, :, : self.longest], attn_mask=self.mask, scale=scaling
+        )
+        return out.reshape(n, heads, size)
+
+
+@dataclass(eq=False)
+class StepAttention:
+    """Attention of one pass; the stretches first, since a row's opening is read by its decoding token."""
+
+    stretches: list[Stretch]
+    pools: list[PoolRows]
+    dtype: torch.dtype
+
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+        """[T, 1, heads, head_size] from [T, heads, 1, head_size] each."""
+        q, k, v = (x[:, :, 0].to(self.dtype) for x in (query, key, value))
+        parts: list[Stretch | PoolRows] = [*self.stretches, *self.pools]
+        out = [p.attend(module.layer_idx, q[p.span], k[p.span], v[p.span], scaling) for p in parts]
+        if len(self.pools) == 1 and not self.stretches:
+            return out[0][:, None]
+        joined = torch.empty_like(q)
+        for part, result in zip(parts, out, strict=True):
+            joined[part.span] = result
+        return joined[:, None]

@@ -1,0 +1,109 @@
+"""One pass of the model over everything there is to do: a token of each decoding row, and stretches of prompts.
+
+Tokens lie one below the other, [T, 1, H], so that every token has its own gates: rows of different trade-offs and of
+the base share all matrix products, and only attention needs to know which row a token belongs to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+
+import torch
+from torch import Tensor
+
+from cosdpo.models.language import LanguageScorer
+from serve.engine.adapters import Adapters
+from serve.engine.attention import StepAttention, Stretch
+from serve.engine.batch import Batch
+from serve.engine.policy import Policy
+
+
+class ModelPass:
+    """Runs a scorer's model."""
+
+    def __init__(self, scorer: LanguageScorer) -> None:
+        self.scorer = scorer
+        self.device = scorer.device
+        self.dtype: torch.dtype = scorer.embed.weight.dtype
+        self.half = self.dtype == torch.bfloat16
+        self.adapters = Adapters(scorer.model, self.dtype)
+        # Four dimensions: transformers takes the mask as it is, and the layout's attention does not read it.
+        self.unread = torch.zeros(1, 1, 1, 1, device=self.device)
+
+    def over(self, batch: Batch | None, stretches: list[Stretch]) -> Tensor:
+        """Final hidden states [T, H]: the batch's rows first, then the stretches' tokens."""
+        ids, positions, gates = [], [], []
+        soft: list[tuple[int, Tensor]] = []
+        at = 0
+        if batch is not None:
+            ids, positions, gates, at = [batch.tokens], [batch.positions], [batch.gates], len(batch.rows)
+            for pool in batch.pools:
+                pool.lay(batch.positions, self.dtype)
+            for i, row in enumerate(batch.rows):
+                if row.opening_soft and row.length == row.prefix_length + row.opening_soft:
+                    assert row.policy.soft is not None
+                    soft.append((i, row.policy.soft[-1:]))
+        for stretch in stretches:
+            stretch.lay(at, self.dtype, self.device)
+            if stretch.soft is not None:
+                soft.append((at + stretch.soft_at, stretch.soft))
+            at = stretch.span.stop
+        if stretches:
+            ids.append(torch.tensor([token for s in stretches for token in s.ids], device=self.device))
+            positions += [torch.arange(s.start, s.start + len(s.ids), device=self.device) for s in stretches]
+            gates.append(_gates([s.policy for s in stretches], [len(s.ids) for s in stretches]))
+        tuned = (batch is not None and batch.tuned) or any(stretch.policy.key for stretch in stretches)
+        layout = StepAttention(stretches, batch.pools if batch is not None else [], self.dtype)
+        return self._hidden(_joined(ids), soft, _joined(gates) if tuned else None, _joined(positions), layout)
+
+    def _hidden(
+        self,
+        ids: Tensor,
+        soft: list[tuple[int, Tensor]],
+        gates: Tensor | None,
+        positions: Tensor,
+        layout: StepAttention,
+    ) -> Tensor:
+        """Final hidden states [T, H].
+
+        Args:
+            ids: [T].
+            soft: (index, [k, H]) soft tokens that stand in the place of ids.
+            gates: [T, layers, rank]; None runs the frozen base alone.
+            positions: [T].
+        """
+        state = self.scorer.state
+        state.enabled, state.gates, state.rows = gates is not None, gates, None
+        embeddings: Tensor = self.scorer.embed(ids[:, None])
+        for at, tokens in soft:
+            embeddings[at : at + len(tokens), 0] = tokens.to(embeddings.dtype)
+        self.adapters.use(gates)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+                output = self.scorer.body(
+                    inputs_embeds=embeddings,
+                    position_ids=positions[:, None],
+                    attention_mask=self.unread,
+                    use_cache=False,
+                    layout=layout,
+                )
+        finally:
+            self.adapters.leave()
+        hidden: Tensor = output.last_hidden_state[:, 0]
+        return hidden
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Next-token logits [S, V] in float32."""
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
+            logits: Tensor = self.scorer.head(hidden)
+        return logits.float()
+
+
+def _gates(policies: Items[Policy], counts: Items[int]) -> Tensor:
+    """Gates of tokens, [T, layers, rank]: policy i is that of `counts[i]` tokens in a row."""
+    each = torch.stack([policy.gates for policy in policies])
+    return each.repeat_interleave(torch.tensor(counts, device=each.device), 0)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)

@@ -1,0 +1,53 @@
+"""What a row's trade-off does to the model: the gates of its adapters and its soft tokens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from peft.tuners.lora import LoraLayer
+from torch import Tensor
+
+from cosdpo.models.language import LanguageScorer
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """One trade-off, or the base."""
+
+    key: bytes
+    """The same for the same trade-off; empty for the base."""
+    gates: Tensor
+    """[layers, rank]; zeros for the base, whose low-rank updates are then exactly 0."""
+    soft: Tensor | None
+    """[k, H] soft tokens."""
+
+    @property
+    def soft_tokens(self) -> int:
+        """k, 0 without."""
+        return 0 if self.soft is None else len(self.soft)
+
+
+class Policies:
+    """Makes the policies of one scorer."""
+
+    def __init__(self, scorer: LanguageScorer) -> None:
+        self.scorer = scorer
+        ends = 2 if scorer.gates is not None else 0
+        layers = sum(isinstance(module, LoraLayer) for module in scorer.modules())
+        rank = scorer.model.peft_config["default"].r
+        self.ones = torch.ones(layers + ends, rank, device=scorer.device)
+        self.base = Policy(b"", torch.zeros_like(self.ones), None)
+        self.soft_tokens = scorer.card.soft_tokens if scorer.prompt is not None else 0
+
+    def at(self, weights: tuple[float, ...], temperature: tuple[float, ...]) -> Policy:
+        """The trained model at these weights; only a temperature-conditioned one reads the temperatures' ratios."""
+        scorer = self.scorer
+        w = torch.tensor([weights], dtype=torch.float32, device=scorer.device)
+        beta = torch.tensor([temperature], dtype=torch.float32, device=scorer.device)
+        conditions = scorer.conditions(w, beta)
+        return Policy(
+            key=conditions.cpu().numpy().tobytes(),
+            gates=scorer.gates(conditions)[0] if scorer.gates is not None else self.ones,
+            soft=scorer.prompt(conditions)[0] if scorer.prompt is not None else None,
+        )

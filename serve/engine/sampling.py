@@ -1,0 +1,112 @@
+"""Choosing the next token of every row at once, each with its own settings and its own random numbers.
+
+A row draws one uniform number per token from its own generator and takes the token at which the cumulative
+probability passes it. What else is in the batch changes neither the number nor the row's distribution.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from serve.generation import Generation
+
+NUCLEUS = 256
+"""Likeliest tokens looked at first for top_k and top_p, before more are sorted."""
+
+
+def uniforms(seed: int | None, count: int) -> npt.NDArray[np.float64]:
+    """The uniform numbers in [0, 1) of one request, one per token; Philox, keyed by the seed."""
+    return np.random.Generator(np.random.Philox(None if seed is None else seed % 2**64)).random(count)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The sampling settings of S rows."""
+
+    sampled: Tensor
+    """[R] rows that are drawn; the others take the likeliest token."""
+    temperature: Tensor
+    """[R, 1]."""
+    top_k: Tensor
+    """[R, 1]; the vocabulary's size where all count."""
+    top_p: Tensor
+    """[R, 1]."""
+    filtered: bool
+    """Whether any row has top_k or top_p."""
+
+    @classmethod
+    def of(cls, requests: list[Generation], vocabulary: int, device: torch.device) -> Settings:
+        """Settings of these requests."""
+        drawn = [(i, r) for i, r in enumerate(requests) if r.sampling_temperature > 0]
+
+        def column(values: list[float] | list[int], dtype: torch.dtype) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=device)[:, None]
+
+        top_k = [min(r.top_k or vocabulary, vocabulary) for _, r in drawn]
+        top_p = [r.top_p for _, r in drawn]
+        return cls(
+            sampled=torch.tensor([i for i, _ in drawn], dtype=torch.long, device=device),
+            temperature=column([r.sampling_temperature for _, r in drawn], torch.float32),
+            top_k=column(top_k, torch.long),
+            top_p=column(top_p, torch.float32),
+            filtered=any(k < vocabulary for k in top_k) or any(p < 1 for p in top_p),
+        )
+
+
+def choose(logits: Tensor, settings: Settings, draws: list[float]) -> tuple[Tensor, Tensor]:
+    """The next token of each row, [S], and whether its logits were numbers, [S].
+
+    Args:
+        logits: [S, V] in float32; overwritten.
+        draws: a uniform number in [0, 1) for each of the `settings.sampled` rows.
+    """
+    best, tokens = logits.max(-1)
+    sound = best.isfinite()
+    if len(settings.sampled):
+        everyone = len(settings.sampled) == len(logits)
+        x, top = (t if everyone else t.index_select(0, settings.sampled) for t in (logits, best[:, None]))
+        x = x.sub_(top).div_(settings.temperature)
+        if settings.filtered:
+            x = x.masked_fill_(x < _threshold(x, settings.top_k, settings.top_p), float("-inf"))
+        cumulative = x.exp_().cumsum(-1)
+        total = cumulative[:, -1:]
+        u = torch.tensor(draws, dtype=torch.float32, device=logits.device)[:, None]
+        # Strictly below the total, so that the token found always has some probability.
+        passed = torch.searchsorted(cumulative, torch.minimum(u * total, total * (1 - 2**-23)), right=True)
+        # A row of nan finds nothing; it is not sound, and its token is not used.
+        tokens[settings.sampled] = passed[:, 0].clamp_max_(logits.shape[1] - 1)
+    return tokens, sound
+
+
+def _threshold(x: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+    """The smallest logit of each row that top_k, then top_p, leave, [R, 1]; ties with it stay.
+
+    top_p keeps the fewest likeliest tokens, of those that top_k left, whose probabilities reach it.
+    """
+    vocabulary = x.shape[1]
+    width = min(NUCLEUS, vocabulary)
+    unlimited = (top_k >= vocabulary) & (top_p >= 1)
+    everything = x.exp().sum(-1, keepdim=True)
+    while True:
+        top = x.topk(width).values
+        ranks = torch.arange(width, device=x.device)
+        weights = top.exp() * (ranks < top_k)
+        total = torch.where(top_k > width, everything, weights.sum(-1, keepdim=True))
+        kept = ((weights.cumsum(-1) - weights < top_p * total) & (ranks < top_k)).sum(-1, keepdim=True)
+        enough = (kept < width) | (top_k <= width) | unlimited
+        if width == vocabulary or bool(enough.all()):
+            break
+        width = min(8 * width, vocabulary)
+    return torch.where(unlimited, float("-inf"), top.gather(1, kept.clamp_min(1) - 1))
+
+
+def log_probabilities(logits: Tensor, chosen: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """log p of the chosen tokens [S], and of the `count` likeliest with their ids, [S, count] each."""
+    log_p = logits.log_softmax(-1)
+    top = log_p.topk(count)
+    return log_p.gather(1, chosen[:, None])[:, 0], top.values, top.indices

@@ -1,0 +1,160 @@
+"""The one error that callers see, in the shape that OpenAI's clients read.
+
+    {"error": {"message", "type", "param", "code"}}
+
+A message is one line for the caller: never a path, a stack trace or a value of somebody else's request.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException
+
+from cosdpo.errors import InputError
+
+TYPES = {401: "authentication_error", 404: "not_found_error", 408: "timeout_error", 429: "rate_limit_error"}
+"""Types of errors by status; others of the caller are invalid_request_error, ours are server_error."""
+LONGEST_NAME = 64
+"""Characters of a caller's field name that a message repeats."""
+LONGEST_MESSAGE = 400
+"""Characters of a message, which may repeat names that the caller made up."""
+
+
+class Problem(BaseModel):
+    """What went wrong."""
+
+    message: str
+    """One line for a person."""
+    type: str
+    """Kind of error, by status."""
+    param: str | None
+    """Field of the request that is at fault."""
+    code: str | None
+    """What a program can tell apart."""
+
+
+class Failure(BaseModel):
+    """Body of every answer that is not 2xx."""
+
+    error: Problem
+
+
+class ServiceError(HTTPException):
+    """An answer other than 2xx; may be raised anywhere, and crosses processes."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        """Args:
+        status: the HTTP status.
+        message: one line: what is wrong, and the mend.
+        param: field of the request that is at fault.
+        code: what a program can tell apart.
+        retry_after: seconds after which the same request may succeed.
+        """
+        headers = None if retry_after is None else {"Retry-After": str(max(1, math.ceil(retry_after)))}
+        super().__init__(status, message[:LONGEST_MESSAGE], headers)
+        self.param, self.code, self.retry_after = param, code, retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickles by its arguments."""
+        return _again, (self.status_code, self.detail, self.param, self.code, self.retry_after)
+
+    def body(self) -> dict[str, Any]:
+        """The error as JSON."""
+        kind = TYPES.get(self.status_code, "invalid_request_error" if self.status_code < 500 else "server_error")
+        problem = Problem(message=self.detail, type=kind, param=self.param, code=self.code)
+        return Failure(error=problem).model_dump()
+
+    def response(self) -> JSONResponse:
+        """The error as an answer."""
+        return JSONResponse(self.body(), self.status_code, self.headers)
+
+
+def _again(status: int, message: str, param: str | None, code: str | None, retry_after: float | None) -> ServiceError:
+    return ServiceError(status, message, param=param, code=code, retry_after=retry_after)
+
+
+def busy(retry_after: float) -> ServiceError:
+    """429: every place is taken."""
+    return ServiceError(
+        429, "too many requests are waiting; send the request again later", code="queue_full", retry_after=retry_after
+    )
+
+
+def unavailable(message: str, retry_after: float = 1.0) -> ServiceError:
+    """503: nobody can answer now."""
+    return ServiceError(503, message, code="unavailable", retry_after=retry_after)
+
+
+def internal() -> ServiceError:
+    """500: a defect, of which the caller learns nothing more; the log does."""
+    return ServiceError(500, "the service failed to answer this request", code="internal_error")
+
+
+def timed_out(seconds: float) -> ServiceError:
+    """408: the answer took too long."""
+    return ServiceError(408, f"no answer within {seconds:g} s; ask for fewer tokens or try again", code="timeout")
+
+
+@contextmanager
+def blaming(param: str) -> Iterator[None]:
+    """Turns wrong input within the block into 400 with this field's name."""
+    try:
+        yield
+    except InputError as error:
+        raise ServiceError(400, " ".join(str(error).split()), param=param) from error
+
+
+def invalid(error: RequestValidationError) -> ServiceError:
+    """400 for what pydantic refused: the field's name, and what was wrong where.
+
+    Of the alternatives of a union, the one is explained that got furthest.
+    """
+    first = max(error.errors(), key=lambda found: len(found["loc"]))
+    place = [part for part in first["loc"] if part != "body"]
+    if not place:
+        return ServiceError(400, "the body must be a JSON object", code="invalid_json")
+    param = str(place[0])[:LONGEST_NAME]
+    indices = "".join(f"[{part}]" for part in place[1:] if isinstance(part, int))
+    if first["type"] == "extra_forbidden":
+        field = str(place[-1])[:LONGEST_NAME]
+        return ServiceError(400, f"{field} is not a field of this request; leave it out", param=param)
+    if first["type"] == "missing" and len(place) == 1:
+        return ServiceError(400, f"{param} is missing", param=param)
+    cause: Mapping[str, Any] = first.get("ctx", {})
+    message = str(cause["error"]) if isinstance(cause.get("error"), ValueError) else first["msg"]
+    return ServiceError(400, f"{param}{indices}: {' '.join(message.split())}", param=param)
+
+
+def answer_errors(app: FastAPI) -> None:
+    """Has `app` answer all errors in this shape."""
+
+    async def refused(request: Request, error: Exception) -> JSONResponse:
+        if isinstance(error, RequestValidationError):
+            return invalid(error).response()
+        if isinstance(error, ServiceError):
+            return error.response()
+        if isinstance(error, HTTPException):  # the router's own: 404 and 405
+            known = {404: "there is no such route; see /docs", 405: "this route takes another method; see /docs"}
+            message = known.get(error.status_code, "the request could not be read")
+            made = ServiceError(error.status_code, message)
+            return JSONResponse(made.body(), error.status_code, error.headers)
+        return internal().response()  # starlette raises it again behind us, and the gate logs it
+
+    for kind in (RequestValidationError, HTTPException, Exception):
+        app.add_exception_handler(kind, refused)

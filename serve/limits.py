@@ -1,0 +1,44 @@
+"""What one request may ask for, beyond what the schemas say: sizes that the settings of the service set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serve.backend import Ask
+from serve.errors import ServiceError
+from serve.service_settings import Limits
+
+
+def check_ask(limits: Limits, ask: Ask) -> None:
+    """Raises ServiceError (400) for too long prompts, too many texts, or too many tokens."""
+    for prompt in ask.prompts:
+        size = len(prompt) if isinstance(prompt, str) else sum(len(message["content"]) for message in prompt)
+        _at_most(size, limits.prompt_chars, ask.prompt_field, "characters")
+    _at_most(len(ask.prompts) * ask.n, limits.n, "n" if len(ask.prompts) == 1 else ask.prompt_field, "texts")
+    if ask.max_new_tokens is not None:
+        _at_most(ask.max_new_tokens, limits.new_tokens, ask.length_field, "tokens")
+
+
+def check_candidates(limits: Limits, prompt: str, candidates: Sequence[str]) -> None:
+    """Raises ServiceError (400) for too many or too long texts."""
+    _at_most(len(prompt), limits.prompt_chars, "prompt", "characters")
+    _at_most(len(candidates), limits.candidates, "candidates", "candidates")
+    _at_most(max(map(len, candidates)), limits.prompt_chars, "candidates", "characters each")
+
+
+def check_features(limits: Limits, features: Sequence[Sequence[float]]) -> None:
+    """Raises ServiceError (400) for too many documents or features, or rows of unequal length."""
+    _at_most(len(features), limits.documents, "features", "documents")
+    _at_most(len(features[0]), limits.features, "features", "features each")
+    if odd := next((i for i, row in enumerate(features) if len(row) != len(features[0])), None):
+        raise ServiceError(
+            400,
+            f"features[{odd}] has {len(features[odd])} numbers, features[0] has {len(features[0])}; give rows of one "
+            "length",
+            param="features",
+        )
+
+
+def _at_most(size: int, limit: int, param: str, what: str) -> None:
+    if size > limit:
+        raise ServiceError(400, f"{param}: {size} {what}, this service takes at most {limit}", param=param)

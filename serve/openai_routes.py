@@ -1,0 +1,174 @@
+"""The routes that OpenAI's clients drive unchanged; `extra_body` carries weights, beta and top_k.
+
+client = OpenAI(base_url="http://127.0.0.1:8000/v1", api_key=KEY)
+client.completions.create(model="stories", prompt="Once", extra_body={"weights": {"brevity": 1}, "beta": 0.2})
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from serve.answering import Answer, answering, service_of
+from serve.backend import Ask
+from serve.errors import Failure, ServiceError
+from serve.generation import FinishReason, TokenLogprob
+from serve.openai_schema import ChatBody, ChatSent, CompletionBody, CompletionSent, OpenAIBody
+from serve.routes import REFUSALS, UNDOCUMENTED_422, stops
+from serve.streaming import begun
+from serve.strict_json import JsonRoute
+
+COMPLETION_TOKENS = 16
+"""max_tokens of /v1/completions by default, as at OpenAI."""
+
+router = APIRouter(
+    route_class=JsonRoute,
+    tags=["OpenAI-compatible"],
+    responses=REFUSALS
+    | UNDOCUMENTED_422
+    | {
+        404: {"model": Failure, "description": "Another model than the one served"},
+        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+    },
+)
+Choice = Callable[[int, str, Sequence[TokenLogprob], FinishReason | None], dict[str, Any]]
+
+
+@router.post("/v1/completions", response_model=CompletionSent, response_model_exclude_unset=True)
+async def completions(body: CompletionBody, request: Request) -> Any:
+    """Complete prompts at one trade-off."""
+    ask = replace(
+        _ask(body),
+        prompts=(body.prompt,) if isinstance(body.prompt, str) else tuple(body.prompt),
+        max_new_tokens=body.max_tokens,
+        default_new_tokens=COMPLETION_TOKENS,
+        logprobs=body.logprobs,
+    )
+    answer = await answering(request, ask, "cmpl")
+    offsets = [0] * (len(ask.prompts) * ask.n)
+
+    def choice(
+        index: int, text: str, logprobs: Sequence[TokenLogprob], finish_reason: FinishReason | None
+    ) -> dict[str, Any]:
+        made: dict[str, Any] = {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason}
+        if ask.logprobs is not None:
+            made["logprobs"] = _completion_logprobs(logprobs, offsets[index], ask.logprobs)
+            offsets[index] += sum(len(token.text) for token in logprobs)
+        return made
+
+    return await _answered(body, request, answer, choice, "text_completion", "text_completion")
+
+
+@router.post("/v1/chat/completions", response_model=ChatSent, response_model_exclude_unset=True)
+async def chat(body: ChatBody, request: Request) -> Any:
+    """Answer a chat at one trade-off."""
+    if body.top_logprobs is not None and not body.logprobs:
+        raise ServiceError(400, "top_logprobs needs logprobs true", param="top_logprobs")
+    newer = body.max_completion_tokens is not None
+    ask = replace(
+        _ask(body),
+        prompts=(tuple(message.plain() for message in body.messages),),
+        prompt_field="messages",
+        length_field="max_completion_tokens" if newer else "max_tokens",
+        max_new_tokens=body.max_completion_tokens if newer else body.max_tokens,
+        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
+    )
+    answer = await answering(request, ask, "chatcmpl")
+    opened = [False] * ask.n
+
+    def choice(
+        index: int, text: str, logprobs: Sequence[TokenLogprob], finish_reason: FinishReason | None
+    ) -> dict[str, Any]:
+        opening = {} if ask.stream and opened[index] else {"role": "assistant"}
+        opened[index] = True
+        message = {**opening, "content": text} if ask.stream else {**opening, "content": text, "refusal": None}
+        likely = None if ask.logprobs is None else {"content": [_chat_logprob(t) for t in logprobs], "refusal": None}
+        body_key = "delta" if ask.stream else "message"
+        return {"index": index, body_key: message, "logprobs": likely, "finish_reason": finish_reason}
+
+    return await _answered(body, request, answer, choice, "chat.completion", "chat.completion.chunk")
+
+
+def _ask(body: OpenAIBody) -> Ask:
+    return Ask(
+        trade_off=body.trade_off(),
+        prompts=(),
+        length_field="max_tokens",
+        n=body.n or 1,
+        sampling_temperature=1.0 if body.temperature is None else body.temperature,
+        top_p=1.0 if body.top_p is None else body.top_p,
+        top_k=body.top_k or 0,
+        stop=stops(body.stop),
+        seed=body.seed,
+        stream=bool(body.stream),
+    )
+
+
+async def _answered(body: OpenAIBody, request: Request, answer: Answer, choice: Choice, whole: str, chunk: str) -> Any:
+    """The answer, whole or as a stream.
+
+    Args:
+        whole: what OpenAI calls the object of a whole answer.
+        chunk: and that of a chunk.
+    """
+    policy = answer.policy
+    head = {
+        "id": answer.id,
+        "object": chunk if answer.ask.stream else whole,
+        "created": int(time.time()),
+        "model": policy.checkpoint,
+        "checkpoint": policy.checkpoint,
+        "objectives": policy.objectives,
+        "weights": policy.weights,
+        "beta": policy.temperature,
+    }
+    if not answer.ask.stream:
+        texts = await answer.whole()
+        choices = [choice(i, text.text, text.logprobs, text.finish_reason) for i, text in enumerate(texts)]
+        return {**head, "choices": choices, "usage": _usage(answer)}
+    counts = bool(body.stream_options and body.stream_options.include_usage)
+
+    async def pieces() -> AsyncGenerator[dict[str, Any], None]:
+        usage = {"usage": None} if counts else {}
+        async for part in answer.parts:
+            piece = part.chunk
+            yield {**head, "choices": [choice(part.index, piece.text, piece.logprobs, piece.finish_reason)], **usage}
+        if counts:
+            yield {**head, "choices": [], "usage": _usage(answer)}
+
+    return await begun(pieces(), request.state.deadline, service_of(request).timeout_s)
+
+
+def _usage(answer: Answer) -> dict[str, Any]:
+    used = answer.usage
+    return {
+        "prompt_tokens": used.prompt_tokens,
+        "completion_tokens": used.completion_tokens,
+        "total_tokens": used.prompt_tokens + used.completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
+    }
+
+
+def _completion_logprobs(tokens: Sequence[TokenLogprob], start: int, top: int) -> dict[str, Any]:
+    offsets = [start]
+    for token in tokens:
+        offsets.append(offsets[-1] + len(token.text))
+    return {
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
+        "top_logprobs": [{text: logprob for _, text, logprob in token.top} for token in tokens] if top else None,
+        "text_offset": offsets[:-1],
+    }
+
+
+def _chat_logprob(token: TokenLogprob) -> dict[str, Any]:
+    top = [_named(text, logprob) for _, text, logprob in token.top]
+    return {**_named(token.text, token.logprob), "top_logprobs": top}
+
+
+def _named(text: str, logprob: float) -> dict[str, Any]:
+    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}

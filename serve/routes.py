@@ -1,0 +1,171 @@
+"""Our own routes: text, scores and rankings at the trade-off that each request picks; the front; the models."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import AsyncGenerator
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from fastapi import APIRouter, Request, Response
+
+from serve.answering import Answer, Text, answering, service_of
+from serve.backend import Ask, EffectivePolicy
+from serve.errors import Failure, ServiceError
+from serve.generation import TokenLogprob, Usage
+from serve.limits import check_candidates, check_features
+from serve.schema import (
+    FrontSent,
+    GenerateBody,
+    GenerateSent,
+    ModelSent,
+    ModelsSent,
+    RankBody,
+    RankSent,
+    ScoreBody,
+    ScoreSent,
+)
+from serve.streaming import begun
+from serve.strict_json import JsonRoute
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": Failure, "description": "The request is wrong; `param` names the field"},
+    401: {"model": Failure, "description": "No valid API key"},
+    408: {"model": Failure, "description": "No answer in time"},
+    413: {"model": Failure, "description": "The body is too large"},
+    415: {"model": Failure, "description": "The body is not JSON"},
+    429: {"model": Failure, "description": "All queues are full; `Retry-After` says when to come back"},
+    500: {"model": Failure, "description": "A defect of the service"},
+    503: {"model": Failure, "description": "The model is loading, or stopped"},
+}
+UNDOCUMENTED_422: dict[int | str, dict[str, Any]] = {"4XX": {"model": Failure, "description": "The request is refused"}}
+"""FastAPI would else promise a 422 with a body of its own."""
+
+router = APIRouter(route_class=JsonRoute, responses=REFUSALS | UNDOCUMENTED_422)
+
+
+@router.post(
+    "/v1/generate",
+    response_model=GenerateSent,
+    tags=["policies"],
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+async def generate(body: GenerateBody, request: Request) -> Any:
+    """Generate text at one trade-off. With `stream`, server-sent events: `data: {...}` per piece, then `[DONE]`."""
+    ask = Ask(
+        trade_off=body.trade_off(),
+        prompts=(body.prompt,),
+        max_new_tokens=body.max_new_tokens,
+        sampling_temperature=body.sampling_temperature,
+        top_p=body.top_p,
+        top_k=body.top_k,
+        stop=stops(body.stop),
+        seed=body.seed,
+        logprobs=body.logprobs,
+        stream=body.stream,
+    )
+    answer = await answering(request, ask, "gen")
+    if body.stream:
+        return await begun(_pieces(answer), request.state.deadline, service_of(request).timeout_s)
+    (text,) = await answer.whole()
+    return {
+        **_head(answer.id, answer.policy),
+        **_tail(answer, text),
+        "text": text.text,
+        "logprobs": _logprobs(text, ask),
+    }
+
+
+@router.post("/v1/score", response_model=ScoreSent, tags=["policies"])
+async def score(body: ScoreBody, request: Request) -> Any:
+    """Score given responses to a prompt: log-probabilities at one trade-off and under the base."""
+    service = service_of(request)
+    check_candidates(service.limits, body.prompt, body.candidates)
+    scored = await service.backend.score(body.trade_off(), body.prompt, body.candidates)
+    return {
+        **_head(f"score-{uuid.uuid4().hex}", scored.policy),
+        "scores": scored.scores,
+        "reference": scored.reference,
+        "rewards": [tuned - base for tuned, base in zip(scored.scores, scored.reference, strict=True)],
+        "tokens": scored.tokens,
+    }
+
+
+@router.post("/v1/rank", response_model=RankSent, tags=["policies"])
+async def rank(body: RankBody, request: Request) -> Any:
+    """Rank the documents of a query at one trade-off."""
+    service = service_of(request)
+    check_features(service.limits, body.features)
+    ranked = await service.backend.rank(body.trade_off(), body.features)
+    order, base_order = (np.argsort(-np.array(x), kind="stable").tolist() for x in (ranked.scores, ranked.base_scores))
+    head = _head(f"rank-{uuid.uuid4().hex}", ranked.policy)
+    return {**head, "scores": ranked.scores, "order": order, "base_order": base_order}
+
+
+@router.get("/v1/front", response_model=FrontSent, tags=["model"], responses={404: {"model": Failure}})
+async def front(request: Request) -> Any:
+    """The front that the run measured (its front.json), with an example to try it on."""
+    found = await service_of(request).backend.front()
+    if found is None:
+        raise ServiceError(404, "the run of this checkpoint measured no front", code="no_front")
+    return found
+
+
+@router.get("/v1/models", response_model=ModelsSent, tags=["model"])
+async def models(request: Request) -> Any:
+    """The checkpoint that is served."""
+    return {"data": [ModelSent(**asdict(await service_of(request).backend.describe()))]}
+
+
+@router.get("/metrics", tags=["service"], response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Figures for Prometheus."""
+    service = service_of(request)
+    page = service.metrics.show(await service.backend.stats())
+    return Response(page, media_type="text/plain; version=1.0.0; charset=utf-8")
+
+
+def stops(stop: str | list[str] | None) -> tuple[str, ...]:
+    """Stop texts as a tuple."""
+    return () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
+
+
+async def _pieces(answer: Answer) -> AsyncGenerator[dict[str, Any], None]:
+    async for part in answer.parts:
+        chunk = part.chunk
+        piece: dict[str, Any] = {"id": answer.id, "checkpoint": answer.policy.checkpoint, "text": chunk.text}
+        text = Text(chunk.text, list(chunk.logprobs), chunk.finish_reason)
+        if answer.ask.logprobs is not None:
+            piece["logprobs"] = _logprobs(text, answer.ask)
+        piece["finish_reason"] = chunk.finish_reason
+        if chunk.finish_reason is not None:
+            piece |= {**_head(answer.id, answer.policy), **_tail(answer, text)}
+        yield piece
+
+
+def _head(identity: str, policy: EffectivePolicy) -> dict[str, Any]:
+    return {
+        "id": identity,
+        "checkpoint": policy.checkpoint,
+        "objectives": policy.objectives,
+        "weights": policy.weights,
+        "temperature": policy.temperature,
+    }
+
+
+def _tail(answer: Answer, text: Text) -> dict[str, Any]:
+    used: Usage = answer.usage
+    total = used.prompt_tokens + used.completion_tokens
+    return {"finish_reason": text.finish_reason, "usage": {**asdict(used), "total_tokens": total}}
+
+
+def _logprobs(text: Text, ask: Ask) -> list[dict[str, Any]] | None:
+    if ask.logprobs is None:
+        return None
+    return [_logprob(token) for token in text.logprobs]
+
+
+def _logprob(token: TokenLogprob) -> dict[str, Any]:
+    top = [{"token": i, "text": text, "logprob": logprob} for i, text, logprob in token.top]
+    return {"token": token.token, "text": token.text, "logprob": token.logprob, "top": top}

@@ -1,0 +1,130 @@
+"""Drives the engine's core by hand: requests that come, finish and are cancelled at random steps."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+
+from cosdpo.models.language import LanguageScorer
+from serve.engine.core import Core
+from serve.engine.sequence import Sequence
+from serve.generation import Chunk, Generation
+from serve.settings import EngineSettings
+from tests.tiny_models import VOCABULARY, letters
+
+RATIOS = (0.5, 1.0, 1.0, 3.0, float("inf"))
+
+
+@dataclass
+class Told:
+    """A request and what came back."""
+
+    request: Generation
+    sequence: Sequence
+    items: list[Chunk | Exception] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(item.text for item in self.items if isinstance(item, Chunk))
+
+    @property
+    def last(self) -> Chunk:
+        chunk = self.items[-1]
+        assert isinstance(chunk, Chunk)
+        return chunk
+
+
+def core_of(scorer: LanguageScorer, **changes: int) -> Core:
+    return Core(scorer.eval(), letters(), EngineSettings(**({"kv_tokens": 4096} | changes)))
+
+
+def ask(core: Core, request: Generation) -> Told:
+    items: list[Chunk | Exception] = []
+    told = Told(request, core.sequence(request, items.append), items)
+    core.add(told.sequence)
+    return told
+
+
+def finish(core: Core, limit: int = 2000) -> None:
+    for _ in range(limit):
+        if not core.busy:
+            return
+        core.step()
+    raise AssertionError(f"still busy after {limit} steps")
+
+
+def generation(prompt: list[int] | tuple[int, ...], **changes: object) -> Generation:
+    plain = {"weights": (0.3, 0.7), "temperature": (0.5, 0.5), "max_new_tokens": 6, "sampling_temperature": 0.0}
+    return Generation(prompt=tuple(prompt), **(plain | changes))  # type: ignore[arg-type]
+
+
+def random_request(rng: random.Random, earlier: list[Generation], conditioned: bool, **changes: object) -> Generation:
+    """Any prompt, weights, temperature and length; every third prompt repeats or extends an earlier one."""
+    prompt = [rng.randrange(3, len(VOCABULARY)) for _ in range(rng.choice([1, 2, 5, 9, 20, 30]))]
+    if earlier and rng.random() < 0.35:
+        prompt = [*rng.choice(earlier).prompt, *prompt[: rng.randrange(3)]][:36]
+    w, c = rng.choice([0.0, 0.5, 1.0, rng.random()]), rng.choice(RATIOS)
+    share = rng.choice([0.5, 0.7]) if conditioned and c != float("inf") else 0.5
+    return generation(
+        prompt,
+        **{
+            "weights": (w, 1 - w),
+            "temperature": (share * c, (1 - share) * c),
+            "max_new_tokens": rng.choice([1, 3, 8, 20]),
+            **changes,
+        },
+    )
+
+
+def check_budget(core: Core) -> None:
+    """What is counted is what there is, and never more than the budget."""
+    schedule, memory, budget = core.schedule, core.memory, core.settings.kv_tokens
+    prefixes = sum(p.length for p in core.prefixes.known.values())
+    slots = sum(len(pool) * length for length, pool in memory.pools.items())
+    assert memory.prefixes == prefixes
+    assert memory.allocated == prefixes + sum(len(pool.keys[0]) * length for length, pool in memory.pools.items())
+    assert memory.allocated <= budget
+    assert schedule.used <= budget
+    assert schedule.rows == sum(len(s.rows) for s in schedule.running + schedule.preparing)
+    assert schedule.rows <= core.settings.max_running
+    assert slots == sum(s.reserved for s in schedule.running) <= schedule.reserved
+    assert core.prefixes.unused <= core.settings.prefix_tokens
+    assert core.prefixes.unused == sum(p.length for p in core.prefixes.known.values() if p.users == 0)
+    assert core.prefixes.making() == [p for p in core.prefixes.known.values() if not p.ready]
+
+
+def check_empty(core: Core) -> None:
+    """Everything was given back but prefixes that are kept."""
+    core.memory.tidy()
+    assert not core.memory.pools
+    assert core.schedule.reserved == core.schedule.rows == 0
+    assert core.memory.allocated == core.prefixes.unused
+
+
+def play(
+    scorer: LanguageScorer,
+    seed: int,
+    conditioned: bool = False,
+    requests: int = 10,
+    cancels: float = 0.15,
+    **changes: object,
+) -> tuple[Core, list[Told]]:
+    """A random schedule under random limits; invariants are checked after every step."""
+    rng = random.Random(seed)
+    core = core_of(
+        scorer,
+        prefill_tokens=rng.choice([1, 3, 7, 64]),
+        max_running=rng.choice([2, 3, 8]),
+        kv_tokens=rng.choice([200, 300, 700]),
+        prefix_tokens=rng.choice([0, 40, 200]),
+    )
+    told: list[Told] = []
+    while len(told) < requests or core.busy:
+        while len(told) < requests and rng.random() < 0.5:
+            told.append(ask(core, random_request(rng, [t.request for t in told], conditioned, **changes)))
+        if told and rng.random() < cancels:
+            rng.choice(told).sequence.cancelled = True
+        core.step()
+        check_budget(core)
+    check_empty(core)
+    return core, told

@@ -1,0 +1,51 @@
+"""What is read of a checkpoint, and what is refused."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cosdpo.errors import InputError
+from serve import checkpoint
+
+
+def copied(run_folder: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_folder / "checkpoint", tmp_path / "my run" / "checkpoint"))
+
+
+def test_the_id_names_the_content(run_folder: Path, tmp_path: Path) -> None:
+    folder = copied(run_folder, tmp_path)
+    first = checkpoint.identity(folder)
+    assert first.rpartition("-")[2] == checkpoint.identity(run_folder / "checkpoint").rpartition("-")[2]
+    assert first.startswith("my-run-")
+    assert checkpoint.identity(folder, "a/b c").startswith("a-b-c-")
+    weights = folder / "conditioning.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert checkpoint.identity(folder) != first
+
+
+def test_only_safetensors(run_folder: Path, tmp_path: Path) -> None:
+    folder = copied(run_folder, tmp_path)
+    assert checkpoint.task_of(folder) == "language"
+    with pytest.raises(InputError, match=r"give .*checkpoint$"):
+        checkpoint.task_of(folder.parent)
+    (folder / "adapter_model.bin").write_bytes(pickle.dumps(print))
+    with pytest.raises(InputError, match="pickle"):
+        checkpoint.task_of(folder)
+    (folder / "adapter_model.safetensors").unlink()
+    (folder / "adapter_model.bin").unlink()
+    with pytest.raises(InputError, match=r"lacks adapter_model.safetensors"):
+        checkpoint.task_of(folder)
+    (folder / "cosdpo.json").write_text('{"task": "base ranking"}')
+    with pytest.raises(InputError, match="base ranking"):
+        checkpoint.task_of(folder)
+
+
+def test_an_example_prompt_has_no_template(run_folder: Path) -> None:
+    assert checkpoint.example_prompt(run_folder / "checkpoint", "q: {prompt}\n") == "a cat"
+    assert checkpoint.example_prompt(run_folder, "{prompt}") is None

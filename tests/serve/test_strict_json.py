@@ -1,0 +1,39 @@
+"""What Python's own parser would let through, one by one."""
+
+from __future__ import annotations
+
+import pytest
+
+from serve.errors import ServiceError
+from serve.strict_json import parse
+
+REFUSED = [
+    (b"NaN", "NaN"),
+    (b"[Infinity]", "Infinity"),
+    (b'{"a": -Infinity}', "-Infinity"),
+    (b"1e999", "too large"),
+    (b"-1e400", "too large"),
+    (b"1" * 21, "too large"),
+    (b"9" * 5000, "too large"),
+    (b'{"a": 1, "a": 1}', "twice"),
+    (b'{"b": [{"a": 1, "c": 2, "a": 3}]}', "twice"),
+    (rb'"\ud800"', "surrogate"),
+    (rb'{"\uDFFF": 1}', "surrogate"),
+    (b'"\xff"', "UTF-8"),
+    (b"[" * 100_000, "deeply"),
+    (b"{", "character"),
+    (b"", "character"),
+]
+
+
+@pytest.mark.parametrize(("body", "why"), REFUSED, ids=[str(body[:20]) for body, _ in REFUSED])
+def test_refused(body: bytes, why: str) -> None:
+    with pytest.raises(ServiceError, match=why) as caught:
+        parse(body)
+    assert (caught.value.status_code, caught.value.code) == (400, "invalid_json")
+
+
+def test_read() -> None:
+    """Whole surrogate pairs, the largest 64-bit integer and the largest double are fine."""
+    text = rb'{"a": [1, -2.5, 1e308, 18446744073709551615], "b": "\ud83d\ude00", "c": {"a": null, "b": true}}'
+    assert parse(text) == {"a": [1, -2.5, 1e308, 2**64 - 1], "b": "\U0001f600", "c": {"a": None, "b": True}}
