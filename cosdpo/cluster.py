@@ -20,9 +20,10 @@ def check_devices(config: Config) -> None:
         return
     import torch
 
-    if torch.cuda.device_count() < config.scaling.workers:
+    workers = config.scaling.fewest
+    if torch.cuda.device_count() < workers:
         raise InputError(
-            f"scaling.workers {config.scaling.workers} with scaling.use_gpu needs {config.scaling.workers} GPUs, this "
+            f"{_key(config)} {workers} with scaling.use_gpu needs {workers} GPUs, this "
             f"machine has {torch.cuda.device_count()}: submit to a cluster with `ray job submit`, or run smaller with "
             "--scaling.use_gpu false --scaling.workers 1 and a small --model.base"
         )
@@ -62,15 +63,19 @@ def capacity() -> dict[str, float]:
 
 def check_resources(config: Config, available: dict[str, float]) -> None:
     """Raises InputError when `available` resources (see `capacity`) cannot hold the run's workers."""
-    scaling = config.scaling
-    asked = {"CPU": scaling.workers * scaling.cpus_per_worker, "GPU": scaling.workers if scaling.use_gpu else 0}
+    scaling, workers, key = config.scaling, config.scaling.fewest, _key(config)
+    asked = {"CPU": workers * scaling.cpus_per_worker, "GPU": workers if scaling.use_gpu else 0}
     for kind, count in asked.items():
         if count > available.get(kind, 0):
             raise InputError(
-                f"scaling.workers {scaling.workers} needs {count:g} {kind}s, the cluster has "
-                f"{available.get(kind, 0):g}: lower scaling.workers"
+                f"{key} {workers} needs {count:g} {kind}s, the cluster has {available.get(kind, 0):g}: lower {key}"
                 + (" or scaling.cpus_per_worker" if kind == "CPU" else ", set scaling.use_gpu false or add GPU nodes")
             )
+
+
+def _key(config: Config) -> str:
+    """The key that says how many workers a run needs at least."""
+    return "scaling.min_workers" if config.scaling.min_workers else "scaling.workers"
 
 
 def fitting(what: str, keys: dict[str, tuple[str, float]]) -> int:

@@ -223,6 +223,12 @@ class ScalingConfig(Section):
 
     workers: Positive = 1
     """Training workers."""
+    min_workers: NonNegative = 0
+    """Fewest workers that the run goes on with where the cluster has no room for all of them; 0 always takes
+    scaling.workers. The number changes nothing in what is trained."""
+    storage: str = ""
+    """Folder or address that checkpoints are kept under for resuming, such as s3://bucket/runs/alpaca, with a place of
+    its own for each run; empty keeps them in output."""
     strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"
     """How the workers share the model: ddp holds all of it on every worker, fsdp shards the frozen base, deepspeed is
     ZeRO. Rankers take ddp."""
@@ -238,7 +244,13 @@ class ScalingConfig(Section):
     threads: NonNegative = 0
     """Threads of a worker's tensor operations; 0 takes cpus_per_worker."""
     max_failures: NonNegative = 3
-    """Worker failures after which the run gives up; each restarts from the last checkpoint."""
+    """Worker failures after which the run gives up; each restarts from the last checkpoint. Nodes that are taken away
+    with a notice do not count."""
+
+    @property
+    def fewest(self) -> int:
+        """Workers that the run needs at least."""
+        return self.min_workers or self.workers
 
 
 class GpuConfig(Section):

@@ -16,6 +16,7 @@ from cosdpo.config import Config
 from cosdpo.data.ranking_splits import fold_count
 from cosdpo.evaluation.front import Front, Main, Measured, build
 from cosdpo.tasks import task_of
+from cosdpo.training import storage
 
 log = logging.getLogger("cosdpo")
 
@@ -35,6 +36,7 @@ def run(config: Config) -> Front:
         config.model_copy(
             update={
                 "output": config.output / f"fold-{fold}",
+                "scaling": storage.below(config.scaling, f"fold-{fold}"),
                 "data": config.data.model_copy(update={"fold": fold}),
             }
         )

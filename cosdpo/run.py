@@ -31,6 +31,7 @@ from cosdpo.preflight.estimate import refuse_too_large
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Measure, Task
+from cosdpo.training import storage
 from cosdpo.training.distributed import Job, Outcome, fit
 from cosdpo.training.loop import World
 from cosdpo.training.progress import progress
@@ -88,17 +89,14 @@ def check(config: Config) -> None:
         raise InputError("training.weights is for the runs of baselines: leave it out, or set method")
     if config.task == "language" and config.conditioning == "none":
         raise InputError("conditioning none is for the runs of baselines: choose another, or set method")
-    if config.training.batch_size % config.scaling.workers:
-        raise InputError(
-            f"training.batch_size {config.training.batch_size} is not a multiple of scaling.workers "
-            f"{config.scaling.workers}; change one of them"
-        )
     check_groups(config)
+    check_workers(config)
     compatible.check(config)
     task_of(config).check(config)
     check_trackers(config)
     if not config.plan:
         run_folder.check(config)
+        storage.check(config)
         cluster.check_devices(config)
 
 
@@ -109,15 +107,28 @@ def check_groups(config: Config) -> None:
         return
     if config.task == "ranking" or config.data.comparisons != "pairwise":
         raise InputError(f"training.compare_across {group} compares pairs of responses: set data.comparisons pairwise")
-    for key, size in (
-        ("batch_size", training.batch_size // config.scaling.workers),
-        ("micro_batch", training.micro_batch),
-    ):
-        if size % group:
+    for key in ("batch_size", "micro_batch"):
+        if (size := getattr(training, key)) % group:
             raise InputError(
-                f"training.{key} gives a worker {size} contexts at a time, not a multiple of training.compare_across "
-                f"{group}; change one of them"
+                f"training.{key} {size} is not a multiple of training.compare_across {group}; change one of them"
             )
+
+
+def check_workers(config: Config) -> None:
+    """Raises InputError where there are more workers than a batch has parts for them, or fewer than the fewest."""
+    scaling, group = config.scaling, config.training.compare_across
+    parts = config.training.batch_size // group
+    if scaling.workers > parts:
+        what = "contexts" if group == 1 else f"groups of training.compare_across {group}"
+        raise InputError(
+            f"scaling.workers {scaling.workers} cannot share training.batch_size {config.training.batch_size}, which "
+            f"has {parts} {what}: lower the one or raise the other"
+        )
+    if scaling.min_workers > scaling.workers:
+        raise InputError(
+            f"scaling.min_workers {scaling.min_workers} is more than scaling.workers {scaling.workers}: lower the one "
+            "or raise the other"
+        )
 
 
 def train(task: Task) -> Outcome:

@@ -9,6 +9,7 @@ import yaml
 from cosdpo.config import Config
 from cosdpo.config_file import to_yaml
 from cosdpo.errors import InputError
+from cosdpo.whole_file import whole_file
 
 CONFIG = "config.yaml"
 FREE_TO_CHANGE = ("resume", "output", "scaling", "tracking", "evaluation", "grid", "comparison", "sweep")
@@ -41,5 +42,6 @@ def check(config: Config) -> None:
 def create(config: Config) -> Path:
     """Creates the folder with the resolved configuration in it."""
     config.output.mkdir(parents=True, exist_ok=True)
-    (config.output / CONFIG).write_text(to_yaml(config), encoding="utf-8")
+    with whole_file(config.output / CONFIG) as temporary:
+        temporary.write_text(to_yaml(config), encoding="utf-8")
     return config.output

@@ -215,13 +215,18 @@ class TestSettings:
         assert "temperature has 3 numbers for 2 objectives" in job(temperature="0.1,0.2,0.3")
 
     def test_batch_that_the_workers_cannot_share(self, job):
-        assert "training.batch_size 8 is not a multiple of scaling.workers 3" in job(scaling__workers="3")
+        assert "scaling.workers 9 cannot share training.batch_size 8, which has 8 contexts" in job(scaling__workers="9")
+
+    def test_more_workers_at_least_than_at_most(self, job):
+        line = job(scaling__workers="2", scaling__min_workers="3")
+        assert "scaling.min_workers 3 is more than scaling.workers 2" in line
 
     @pytest.mark.parametrize(
         ("changes", "message"),
         [
-            ({"scaling__workers": "4"}, "training.batch_size gives a worker 2 contexts at a time"),
-            ({"training__micro_batch": "6"}, "training.micro_batch gives a worker 6 contexts at a time"),
+            ({"scaling__workers": "3"}, "scaling.workers 3 cannot share training.batch_size 8, which has 2 groups"),
+            ({"training__batch_size": "6"}, "training.batch_size 6 is not a multiple"),
+            ({"training__micro_batch": "6"}, "training.micro_batch 6 is not a multiple"),
             ({"data__comparisons": "listwise"}, "set data.comparisons pairwise"),
         ],
     )

@@ -37,6 +37,7 @@ from cosdpo.preflight.estimate import refuse_too_large
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Task
+from cosdpo.training.strategies import compatible
 
 log = logging.getLogger("cosdpo")
 
@@ -59,6 +60,7 @@ def compare(config: Config) -> list[Result]:
         InputError: wrong input, or not a single method that could be finished.
     """
     config = single_run.located(config)
+    compatible.check_single(config, "the runs of a comparison")
     check(config)
     if config.plan:
         print_plan(config)

@@ -1,6 +1,6 @@
 """One training and one measurement of a comparison, each a Ray task with a folder of its own.
 
-seed-0/runs/single_0.3_0.7/   state/ (to go on after a kill)   checkpoint/   done.json   rewards.parquet (margins)
+seed-0/runs/single_0.3_0.7/   state/STEP/ (to go on after a kill)   checkpoint/   done.json   rewards.parquet (margins)
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from cosdpo.training.devices import worker_device
 from cosdpo.training.distributed import write_checkpoint
 from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.tracking import METRICS, read_metrics
+from cosdpo.whole_file import whole_file
 
 Floats = npt.NDArray[np.float64]
 DONE = "done.json"
@@ -78,20 +79,24 @@ def train_one(
     if sources:
         data.set_margins(_margins(sources, config, data))
     folder.mkdir(parents=True, exist_ok=True)
-    state, clock = folder / "state", Clock()
-    if (state / "training_clock.json").exists():
-        clock = load_state(state, scorer, optimizer)
+    states, clock = folder / "state", Clock()
+    if saved := _saved(states):
+        clock = load_state(saved[-1], scorer, optimizer)
     # Steps after the saved state are done anew, and their lines with them.
     kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= clock.step]
-    (folder / METRICS).write_text("".join(kept))
+    with whole_file(folder / METRICS) as temporary:
+        temporary.write_text("".join(kept))
     lines = (folder / METRICS).open("a")
 
     def save(now: Clock) -> None:
-        temporary = folder / ".state"  # one name, so that the next save takes over what a kill left
-        temporary.mkdir(exist_ok=True)
+        before, temporary = _saved(states), states / ".new"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
         save_state(temporary, scorer, optimizer, now)
-        shutil.rmtree(state, ignore_errors=True)
-        temporary.rename(state)
+        temporary.rename(states / f"{now.step:08d}")
+        # Only now: at every moment there is a whole state.
+        for old in before:
+            shutil.rmtree(old)
 
     def log(line: dict[str, float]) -> None:
         lines.write(json.dumps(line) + "\n")
@@ -114,8 +119,13 @@ def train_one(
     temporary = folder / f".{DONE}"
     temporary.write_text(json.dumps(asdict(trained)))
     temporary.rename(folder / DONE)
-    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(states, ignore_errors=True)
     return trained
+
+
+def _saved(states: Path) -> list[Path]:
+    """Whole states by step, the newest last: two where a kill came before the older one was deleted."""
+    return sorted(states.glob("[0-9]*"))
 
 
 @torch.no_grad()

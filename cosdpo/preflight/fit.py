@@ -18,6 +18,7 @@ from cosdpo.models.base import load_config
 from cosdpo.preflight.memory import StepMemory, step_memory
 from cosdpo.preflight.sharing import GIB, Share, name_of, shares
 from cosdpo.training.devices import base_dtype
+from cosdpo.training.loop import largest_share
 
 ASSUMED_LENGTH = 512
 """Tokens of a prompt with one response where neither data nor data.max_length says."""
@@ -41,7 +42,7 @@ class Fit:
 
     def memory(self, config: Config) -> StepMemory:
         """Memory of a step under a changed `config` of the same base and data."""
-        micro = config.training.micro_batch or max(1, config.training.batch_size // config.scaling.workers)
+        micro = config.training.micro_batch or largest_share(config, config.scaling.fewest)
         key = (config.model.gradient_checkpointing, micro)
         if key not in self._steps:
             # Plans are about GPUs, whichever machine prints them.
@@ -84,7 +85,7 @@ class Fit:
     def print(self) -> None:
         """Prints the memory per GPU under every strategy."""
         config = self.config
-        micro = config.training.micro_batch or max(1, config.training.batch_size // config.scaling.workers)
+        micro = config.training.micro_batch or largest_share(config, config.scaling.fewest)
         longest = self.longest(1)[0]
         memory = self.memory(config)
         found = shares(memory, config)
@@ -115,7 +116,7 @@ class Fit:
 
 def _mends(config: Config) -> Iterator[tuple[Config, str]]:
     """Changes of `config` that take less memory, the cheapest first, in words."""
-    micro = config.training.micro_batch or max(1, config.training.batch_size // config.scaling.workers)
+    micro = config.training.micro_batch or largest_share(config, config.scaling.fewest)
     halves = [micro >> k for k in range(1, micro.bit_length())]
     for count in halves:
         yield _with(config, micro=count), f"set training.micro_batch {count}"

@@ -27,6 +27,7 @@ from cosdpo.sweep.trial import reference_points
 from cosdpo.sweep.tuning import tune_trials
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Measure, Task
+from cosdpo.training.strategies import compatible
 
 log = logging.getLogger("cosdpo")
 
@@ -80,6 +81,7 @@ def check(config: Config) -> None:
         )
     if config.scaling.workers > 1:
         raise InputError("a trial trains in one process: leave scaling.workers out, and see sweep.max_concurrent")
+    compatible.check_single(config, "the trials of a sweep")
     every, steps = config.evaluation.front_every, config.training.steps
     if sweep.scheduler == "asha":
         if not every:

@@ -2,15 +2,15 @@
 
 Rank 0 writes metrics and checkpoints; every worker trains on its share of each global batch and then runs the job's
 `finish`, which measures what was trained. Data comes out of Ray's object store, so only `output` must be on storage
-that all nodes see.
+that all nodes see. The number of workers may change with every restart.
 """
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,15 +19,19 @@ import ray
 import ray.train
 import torch
 import torch.distributed as dist
-from ray.train import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from safetensors import SafetensorError
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
-from cosdpo.training.checkpoint import Clock, read_state, write_state
+from cosdpo.training import storage
+from cosdpo.training.checkpoint import Clock, write_state
 from cosdpo.training.devices import training_device
 from cosdpo.training.loop import World, train_together
+from cosdpo.training.notices import Notices
 from cosdpo.training.strategies.start import start
+from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.tracking import RunLog
 
 FOLDER = "training"
@@ -81,39 +85,61 @@ def on_workers(config: Config, name: str, work: Callable[[Any], Any], argument: 
         work: called on every worker; what it reports as a checkpoint it finds again after a restart.
 
     Raises:
-        InputError: `work` did, or workers kept failing.
+        InputError: `work` did, workers kept failing, or what they write cannot be written.
     """
     scaling = config.scaling
+    storage.mend(config, name)
+    workers: Any = (scaling.min_workers, scaling.workers) if scaling.min_workers else scaling.workers
+    failures: dict[str, Any] = {"max_failures": scaling.max_failures, "max_preemption_failures": -1}
     trainer: Any = TorchTrainer(
         _answer,
         train_loop_config={"work": work, "argument": argument},
         scaling_config=ScalingConfig(
-            num_workers=scaling.workers,
+            num_workers=workers,
             use_gpu=scaling.use_gpu,
             resources_per_worker={"CPU": scaling.cpus_per_worker} | ({"GPU": 1} if scaling.use_gpu else {}),
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=str(config.output.resolve()),
+            storage_path=storage.location(config),
             checkpoint_config=CheckpointConfig(num_to_keep=config.training.keep_checkpoints),
-            failure_config=FailureConfig(max_failures=scaling.max_failures),
+            failure_config=FailureConfig(**failures),
         ),
     )
     try:
         returned = trainer.fit().return_value
     except ray.train.TrainingFailedError as error:
-        failures = getattr(error, "worker_failures", {}).values()
-        causes = [getattr(failure, "health_check_failure", failure) for failure in failures]
-        # One dead worker is enough: the others then fail because their connections to it broke.
-        if not any(isinstance(cause, ray.exceptions.RayActorError) for cause in causes):
+        message = _explained(error, config)
+        if message is None:
             raise
-        raise InputError(
-            f"workers died more than scaling.max_failures = {scaling.max_failures} times; the checkpoints in "
-            f"{config.output} are good: run again with --resume"
-        ) from error
+        raise InputError(message) from error
     if isinstance(returned, str):
         raise InputError(returned)
     return returned
+
+
+def _explained(error: ray.train.TrainingFailedError, config: Config) -> str | None:
+    """One line on a failure that is no defect: dead workers, a full disk or lost storage; None otherwise."""
+    place = storage.location(config)
+    wrapped = [getattr(error, "controller_failure", error), *getattr(error, "worker_failures", {}).values()]
+    causes = [getattr(one, "health_check_failure", getattr(one, "_base_exc", one)) for one in wrapped]
+    for cause in causes:
+        # Ray's own words where its marker is gone from the storage.
+        lost = isinstance(cause, RuntimeError) and "cluster storage" in str(cause)
+        broken = isinstance(cause, OSError) and not isinstance(cause, ConnectionError | TimeoutError)
+        if lost or broken or isinstance(cause, SafetensorError):
+            reason = f"{place} is gone" if lost else str(cause).splitlines()[0]
+            return (
+                f"a worker cannot read or write what it has to ({reason}): mend that, then run again with --resume; "
+                "the checkpoints before it are good"
+            )
+    # One dead worker is enough: the others then fail because their connections to it broke.
+    if any(isinstance(cause, ray.exceptions.RayActorError) for cause in causes):
+        return (
+            f"workers died more than scaling.max_failures = {config.scaling.max_failures} times; the checkpoints in "
+            f"{place} are good: run again with --resume"
+        )
+    return None
 
 
 def _answer(loop_config: dict[Any, Any]) -> Any:
@@ -133,29 +159,18 @@ def _run(job: Job) -> Outcome:
     strategy = start(config, job.create, device)
     scorer: Scorer = strategy.scorer
     clock = Clock()
-    checkpoint = ray.train.get_checkpoint()
-    if checkpoint is not None:
-        with checkpoint.as_directory() as folder:
-            tensors, clock = read_state(Path(folder))
+    place = context.get_storage()
+    saved = storage.newest(ray.train.get_checkpoint(), place.storage_filesystem, place.experiment_fs_path)
+    if saved is not None:
+        tensors, clock = saved
         strategy.restore(tensors, clock.step)
 
-    def save(now: Clock) -> None:
-        tensors = strategy.state()
-        with tempfile.TemporaryDirectory() as name:
-            mine = None
-            if world.rank == 0:
-                scorer.save(Path(name))
-                write_state(Path(name), tensors, now)
-                mine = Checkpoint.from_directory(name)
-            ray.train.report({"step": now.step}, checkpoint=mine, checkpoint_dir_name=f"checkpoint_{now.step:08d}")
-
+    save = saving(strategy, world)
     data = ray.get(job.data)
+    with RunLog(config, clock.step) if world.rank == 0 else nullcontext(lambda line: None) as log:
+        clock = train_together(strategy, data, config, clock, log, save, world, device, Notices())
     if world.rank == 0:
-        with RunLog(config, clock.step) as log:
-            clock = train_together(strategy, data, config, clock, log, save, world, device)
         write_checkpoint(scorer, config.output / "checkpoint")
-    else:
-        clock = train_together(strategy, data, config, clock, lambda line: None, save, world, device)
     strategy.scorer.eval()
     with strategy.apart():
         part = job.finish(scorer, config, world)
@@ -166,9 +181,31 @@ def _run(job: Job) -> Outcome:
     return Outcome(clock, parts)
 
 
+def saving(strategy: Strategy, world: World) -> Callable[[Clock], None]:
+    """What every worker calls to save: Ray Train copies the checkpoint to its storage while training goes on."""
+
+    def save(now: Clock) -> None:
+        tensors = strategy.state()
+        mine = None
+        if world.rank == 0:
+            folder = Path(tempfile.mkdtemp())  # Ray deletes it when all of it was copied
+            strategy.scorer.save(folder)
+            write_state(folder, tensors, now)
+            mine = Checkpoint.from_directory(folder)
+        ray.train.report(
+            {"step": now.step},
+            checkpoint=mine,
+            checkpoint_dir_name=f"{storage.PREFIX}{now.step:08d}",
+            checkpoint_upload_mode=CheckpointUploadMode.ASYNC,
+        )
+
+    return save
+
+
 def write_checkpoint(scorer: Scorer, folder: Path) -> None:
     """Writes the servable checkpoint whole or not at all."""
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary = folder.with_name(f".{folder.name}")  # one name, so that a kill leaves nothing behind for long
+    shutil.rmtree(temporary, ignore_errors=True)
     scorer.save(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)

@@ -113,6 +113,12 @@ class Sampler:
         return Draw(self.order(step), torch.tensor(weights).float(), torch.tensor(beta).float(), group)
 
 
+def largest_share(config: Config, workers: int) -> int:
+    """Contexts of a batch that the first of `workers` workers gets; the others have as many or one group fewer."""
+    group = config.training.compare_across
+    return math.ceil(config.training.batch_size / group / workers) * group
+
+
 def optimizer_for(scorer: Any, config: Config) -> torch.optim.AdamW:
     """AdamW with the hyper prompt's own learning rate, and weight decay on what `scorer` says it decays."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -158,13 +164,18 @@ def train_together(
     save: Callable[[Clock], None],
     world: World,
     device: torch.device | None = None,
+    notice: Callable[[], bool] = lambda: False,
 ) -> Clock:
     """Trains the scorer of `strategy` in place from `start` to training.steps.
+
+    Any number of workers up to that of the groups in a batch trains the same: shares may differ by one group, and a
+    worker with nothing left takes part in the last pass with a group that counts for nothing.
 
     Args:
         strategy: the scorer, called as scorer(contexts, weights, beta), and how the workers share it.
         log: receives a line of metrics every training.log_every steps, on every worker.
         save: called every training.checkpoint_every steps and after the last one, on every worker.
+        notice: asked after other steps, on every worker alike; where it says true, `save` is called at once.
 
     Raises:
         InputError: the loss is not finite; the checkpoints written so far are good.
@@ -172,7 +183,7 @@ def train_together(
     device = device or torch.device("cpu")
     settings = config.training
     sampler, objectives = Sampler(data, config), Objectives(data, config)
-    share = settings.batch_size // world.size
+    share = largest_share(config, world.size)
     micro = settings.micro_batch or share
     window = Window(config.objectives, settings.batch_size, data.unit)
     began, clock = time.perf_counter(), start
@@ -184,6 +195,9 @@ def train_together(
         strategy.set_rate(scale)
         for begin in range(0, share, micro):
             part = draw.share(world, begin, begin + micro)
+            counts = bool(part.contexts)
+            if not counts:
+                part = draw.share(World(), 0, draw.group)
             batch = data.batch(part.contexts).to(device)
             weights, beta = part.weights.to(device), part.temperatures.to(device)
             with strategy.micro_batch(last=begin + micro >= share):
@@ -194,8 +208,9 @@ def train_together(
                 losses = objectives.losses(rewards, batch, beta)
                 labelled = batch.targets.any(-1)
                 loss = conditioned_loss(weights, losses, labelled, settings.penalty).sum() / settings.batch_size
-                strategy.backward(loss * world.size)
-            window.add(losses, loss, batch.items)
+                strategy.backward(loss * world.size * counts)
+            if counts:
+                window.add(losses, loss, batch.items)
         norm = strategy.step(settings.clip)
         if not math.isfinite(norm):
             raise InputError(
@@ -207,7 +222,7 @@ def train_together(
         done = clock.step == settings.steps
         if done or clock.step % settings.log_every == 0:
             log(window.line(world, clock) | {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm})
-        if done or clock.step % settings.checkpoint_every == 0:
+        if done or clock.step % settings.checkpoint_every == 0 or notice():
             save(clock)
     return clock
 

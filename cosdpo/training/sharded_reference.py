@@ -37,7 +37,9 @@ class _Request:
 def score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]:
     """log pi_ref of every candidate, [n] per context; needs a running Ray."""
     request = _Request(config.model_dump(mode="json"), ray.put(list(contexts)))
-    rows: list[list[float]] = on_workers(config, FOLDER, _score, request)
+    # Nothing of it is kept, wherever the checkpoints of the run are.
+    here = config.model_copy(update={"scaling": config.scaling.model_copy(update={"storage": ""})})
+    rows: list[list[float]] = on_workers(here, FOLDER, _score, request)
     shutil.rmtree(config.output / FOLDER, ignore_errors=True)
     return [np.asarray(row, dtype=np.float64) for row in rows]
 

@@ -12,6 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
+from cosdpo.whole_file import whole_file
 
 METRICS = "metrics.jsonl"
 LONGEST_LINE = 65_536
@@ -24,7 +25,8 @@ class RunLog:
         """Lines after `start` are from a killed run that lost them with its worker: they are written anew."""
         path = config.output / METRICS
         kept = [line for line in read_metrics(config.output) if line["step"] <= start]
-        path.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        with whole_file(path) as temporary:
+            temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self.file = path.open("a")
         self.board = SummaryWriter(str(config.output / "tensorboard"), purge_step=start + 1)
         self.trackers = [start_tracker(config) for start_tracker in (_mlflow, _wandb)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -221,8 +222,8 @@ class TestInterruption:
                 ranker_run(config, folder)
         assert Trained.read(folder) is None
         assert not (folder / "checkpoint").exists()
-        clock = folder / "state" / "training_clock.json"
-        assert (json.loads(clock.read_text())["step"] if clock.exists() else 0) == goes_on_from
+        clocks = list((folder / "state").glob("[0-9]*/training_clock.json"))
+        assert [json.loads(clock.read_text())["step"] for clock in clocks] == [goes_on_from] * (goes_on_from > 0)
 
         started: list[int] = []
         train = training.train
@@ -230,6 +231,41 @@ class TestInterruption:
         trained = ranker_run(config, folder)
         assert started == [goes_on_from]
         assert trained.steps == 12
+        self.assert_same(folder, whole)
+
+    @pytest.mark.parametrize("operation", ["rename", "rmtree"])
+    @pytest.mark.parametrize("done", [False, True], ids=["before", "after"])
+    @pytest.mark.parametrize("save", [1, 2, 3])
+    def test_a_kill_within_a_save_loses_no_state_of_an_earlier_one(
+        self, config, whole, tmp_path, monkeypatch, operation, done, save
+    ):
+        folder, count = tmp_path / "run", iter(range(1, 100))
+        place, original = (Path, Path.rename) if operation == "rename" else (shutil, shutil.rmtree)
+
+        def dying(path: Path, *arguments: object, **options: object) -> None:
+            # Of a save's clearing away, that of the state before it.
+            last = (
+                path.parent.name == "state" and (operation == "rename" or path.name != ".new") and next(count) == save
+            )
+            if not last or done:
+                original(path, *arguments, **options)
+            if last:
+                raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(place, operation, dying)
+            if operation == "rmtree" and save == 3:  # three saves clear away two states
+                ranker_run(config, folder)
+                return
+            with pytest.raises(KeyboardInterrupt):
+                ranker_run(config, folder)
+        saved = save if operation == "rename" else save + 1  # the kill came with this save
+        right = [0, 5, 10, 12][saved if done or operation == "rmtree" else saved - 1]
+        started: list[int] = []
+        train = training.train
+        monkeypatch.setattr(training, "train", lambda *a, **k: started.append(a[4].step) or train(*a, **k))
+        ranker_run(config, folder)
+        assert started == [right]
         self.assert_same(folder, whole)
 
     def test_trained_but_not_scored(self, config, whole, tmp_path, monkeypatch):
@@ -249,7 +285,7 @@ class TestInterruption:
             self.cut(patch, 2, half_written=False)
             with pytest.raises(KeyboardInterrupt):
                 ranker_run(config, tmp_path / "run")
-        before = json.loads((tmp_path / "run" / "state" / "training_clock.json").read_text())["seconds"]
+        before = json.loads((tmp_path / "run" / "state" / "00000005" / "training_clock.json").read_text())["seconds"]
         assert ranker_run(config, tmp_path / "run").seconds > before > 0
 
 

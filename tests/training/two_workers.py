@@ -1,7 +1,8 @@
-"""One of two workers that train together, as a process of its own: python -m tests.training.two_workers FOLDER RANK.
+"""One of several workers that train together, as a process of its own:
+python -m tests.training.two_workers FOLDER RANK [SIZE], of two where the last is left out.
 
 Reads FOLDER/config.json, of a tiny language model or a tiny ranker; writes FOLDER/trained.RANK.safetensors and
-FOLDER/lines.RANK. Run by test_invariants.py and test_ranking_invariants.py.
+FOLDER/lines.RANK. Run by test_invariants.py, test_ranking_invariants.py and test_elastic.py.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ def made(config: Config) -> tuple[Any, Any]:
     return tiny_models.scorer(config), tiny_models.preferences(Path(config.model.base), config)
 
 
-def main(folder: Path, rank: int) -> None:
+def main(folder: Path, rank: int, size: int = 2) -> None:
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
+    dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=size)
     config = Config.model_validate_json((folder / "config.json").read_text())
     module, data = made(config)
     strategy = start(config, lambda config, device: module, torch.device("cpu"))
     lines: list[dict[str, float]] = []
-    train_together(strategy, data, config, Clock(), lines.append, lambda clock: None, World(rank, 2))
+    train_together(strategy, data, config, Clock(), lines.append, lambda clock: None, World(rank, size))
     trained = {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
     save_file(trained, folder / f"trained.{rank}.safetensors")
     (folder / f"lines.{rank}").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -47,4 +48,4 @@ def main(folder: Path, rank: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

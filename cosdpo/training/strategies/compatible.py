@@ -16,19 +16,28 @@ def shards_the_base(config: Config) -> bool:
     )
 
 
+def check_single(config: Config, what: str) -> None:
+    """Raises InputError for keys that trainings in one process each, such as those of a sweep, cannot follow."""
+    for key, plain in (("strategy", "ddp"), ("min_workers", 0), ("storage", "")):
+        if (value := getattr(config.scaling, key)) != plain:
+            mend = f"set it to {plain}" if plain else "leave it out"
+            raise InputError(
+                f"scaling.{key} {value} is for the conditioned run: {what} train in one process each, {mend}"
+            )
+
+
 def check(config: Config) -> None:
     """Raises InputError for a strategy or quantization that the run cannot have."""
     scaling = config.scaling
     plain = scaling.strategy == "ddp"
     if config.task == "ranking" and not plain:
         raise InputError(f"scaling.strategy {scaling.strategy} is for language models: set it to ddp for rankers")
-    if config.method != "cos" and not plain:
-        raise InputError(
-            f"scaling.strategy {scaling.strategy} is for the conditioned run: the runs of {config.method} train in one "
-            "process each, set it to ddp"
-        )
+    if config.method != "cos":
+        check_single(config, f"the runs of {config.method}")
     if scaling.strategy == "fsdp" and scaling.workers == 1:
         raise InputError("scaling.strategy fsdp has nothing to shard over: set scaling.workers to 2 or more, or ddp")
+    if scaling.min_workers == 1 and shards_the_base(config):
+        raise InputError("scaling.min_workers 1 leaves nothing to shard over: set it to 2 or more, or strategy ddp")
     if scaling.offload != "none" and scaling.strategy != "deepspeed":
         raise InputError(f"scaling.offload {scaling.offload} needs scaling.strategy deepspeed: set it, or offload none")
     if scaling.offload == "parameters" and not shards_the_base(config):

@@ -88,3 +88,24 @@ def test_what_is_possible_passes():
     if importlib.util.find_spec("deepspeed"):
         compatible.check(configured(**ZERO, scaling__zero_stage=3, scaling__offload="parameters"))
         compatible.check(configured(scaling__strategy="deepspeed", scaling__offload="optimizer"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (FSDP, r"scaling\.strategy fsdp .* the trials of a sweep train in one process each, set it to ddp"),
+        ({"scaling__min_workers": 1}, r"scaling\.min_workers 1 .*leave it out"),
+        ({"scaling__storage": "s3://b/x"}, r"scaling\.storage s3://b/x .*leave it out"),
+    ],
+)
+def test_trainings_in_one_process_each(changes, message):
+    with pytest.raises(InputError, match=message):
+        compatible.check_single(configured(**changes), "the trials of a sweep")
+    compatible.check_single(configured(scaling__workers=4), "the trials of a sweep")  # they score references together
+
+
+def test_a_single_worker_left_over_cannot_hold_a_sharded_base():
+    with pytest.raises(InputError, match=r"scaling\.min_workers 1 leaves nothing to shard over"):
+        compatible.check(configured(**FSDP, scaling__min_workers=1))
+    compatible.check(configured(**{**FSDP, "scaling__workers": 4, "scaling__min_workers": 2}))
+    compatible.check(configured(scaling__workers=4, scaling__min_workers=1))

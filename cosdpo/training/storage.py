@@ -1,0 +1,96 @@
+"""Where a run's checkpoints for resuming are kept: its run folder, or scaling.storage, a path or an address.
+
+Ray Train registers a checkpoint once all of it is there, in a snapshot that it overwrites in place. A kill in between
+leaves a checkpoint that is not registered, or a snapshot that is cut short. So what resumes looks for itself where Ray
+knows of nothing: the newest checkpoint that can be read, since safetensors cut short cannot.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pyarrow.fs
+import yaml
+from ray.train import Checkpoint
+from safetensors import SafetensorError
+from torch import Tensor
+
+from cosdpo import run_folder
+from cosdpo.config import Config, ScalingConfig
+from cosdpo.errors import InputError
+from cosdpo.training.checkpoint import Clock, read_state
+
+log = logging.getLogger("cosdpo")
+
+PREFIX = "checkpoint_"
+SNAPSHOT = "checkpoint_manager_snapshot.json"
+"""Ray Train's list of registered checkpoints."""
+
+
+def location(config: Config) -> str:
+    """Path or address that Ray Train's folder of the run lies in."""
+    given = config.scaling.storage
+    return given if "://" in given else str((Path(given) if given else config.output).resolve())
+
+
+def below(scaling: ScalingConfig, name: str) -> ScalingConfig:
+    """`scaling` of a run that is a part of another one."""
+    given = scaling.storage
+    return scaling.model_copy(update={"storage": given and f"{given.rstrip('/')}/{name}"})
+
+
+def check(config: Config) -> None:
+    """Raises InputError for a scaling.storage that cannot be read, holds another run, or is not the resumed run's."""
+    given, settings = config.scaling.storage, config.output / run_folder.CONFIG
+    if config.resume and settings.exists():
+        before = (yaml.safe_load(settings.read_text(encoding="utf-8")).get("scaling") or {}).get("storage", "")
+        if before != given:
+            raise InputError(
+                f"the checkpoints of output {config.output} are in {before or 'output'}: resume with "
+                f"--scaling.storage '{before}' instead of '{given}'"
+            )
+    if not given:
+        return
+    try:
+        filesystem, path = pyarrow.fs.FileSystem.from_uri(location(config))
+        found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+    except (OSError, ValueError) as error:
+        raise InputError(f"scaling.storage {given} cannot be read: {str(error).splitlines()[0]}") from None
+    if found and not config.resume:
+        raise InputError(f"scaling.storage {given} is not empty: give each run a place of its own, or --resume")
+
+
+def mend(config: Config, name: str) -> None:
+    """Takes away a snapshot in folder `name` that a kill cut short, which Ray Train would refuse to start from."""
+    filesystem, path = pyarrow.fs.FileSystem.from_uri(f"{location(config)}/{name}/{SNAPSHOT}")
+    if filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
+        return
+    with filesystem.open_input_stream(path) as file:
+        text = file.read()
+    try:
+        json.loads(text)
+    except ValueError:
+        log.info("the list of checkpoints was cut short: looking for the newest whole one")
+        filesystem.delete_file(path)
+
+
+def newest(registered: Checkpoint | None, filesystem: Any, path: str) -> tuple[dict[str, Tensor], Clock] | None:
+    """The state of the registered checkpoint, or else of the newest whole one in `path`; None where there is none."""
+    if registered is not None:
+        return _read(registered)
+    infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+    names = [info.path for info in infos if info.base_name.startswith(PREFIX) and not info.is_file]
+    for name in sorted(names, reverse=True):
+        try:
+            return _read(Checkpoint(name, filesystem))
+        except (OSError, ValueError, SafetensorError):
+            log.info("%s is not whole", name)
+    return None
+
+
+def _read(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], Clock]:
+    with checkpoint.as_directory() as folder:
+        return read_state(Path(folder))

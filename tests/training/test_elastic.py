@@ -1,0 +1,118 @@
+"""Any number of workers trains the same: also one that does not divide the batch."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from cosdpo.config import Config
+from cosdpo.training.checkpoint import Clock
+from cosdpo.training.loop import World, optimizer_for, train, train_together
+from cosdpo.training.strategies.strategy import Strategy
+from tests.tiny_models import preferences, scorer, settings
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tiny(base) -> Callable[..., Config]:
+    """Configuration of a run of 6 steps with batches of 8."""
+
+    def make(**changes: object) -> Config:
+        defaults = {"conditioning": "both", "training__steps": 6, "training__batch_size": 8, "training__log_every": 1}
+        return settings(base, **{**defaults, **changes})
+
+    return make
+
+
+@dataclass(frozen=True)
+class Alone(World):
+    """One of several workers, without the others."""
+
+    def total(self, values: Tensor) -> Tensor:
+        return values
+
+
+class Recorded(Strategy):
+    """Keeps the gradient of the first step and counts the passes."""
+
+    passes = 0
+
+    def score(self, *inputs: object) -> Tensor:
+        self.passes += 1
+        return super().score(*inputs)
+
+    def step(self, clip: float) -> float:
+        self.gradients = [p.grad.clone() for p in self.parameters]
+        return super().step(clip)
+
+
+def one_step(config: Config, world: World) -> tuple[Recorded, dict[str, float]]:
+    module = scorer(config)
+    strategy, lines = Recorded(module, optimizer_for(module, config)), []
+    data = preferences(Path(config.model.base), config)
+    train_together(strategy, data, config, Clock(), lines.append, lambda clock: None, world)
+    return strategy, lines[0]
+
+
+@pytest.mark.parametrize("changes", [{}, {"training__micro_batch": 1}, {"training__micro_batch": 3}], ids=str)
+@pytest.mark.parametrize("group", [1, 2])
+def test_gradients_of_unequal_shares_average_to_that_of_the_batch(tiny, changes, group):
+    if group == 2 and "training__micro_batch" in changes:
+        changes = {"training__micro_batch": 2}
+    config = tiny(**changes, training__steps=1, training__compare_across=group, training__penalty=0.5)
+    whole, line = one_step(config, World())
+    for size in range(2, 8 // group + 1):
+        workers = [one_step(config, Alone(rank, size)) for rank in range(size)]
+        assert len({strategy.passes for strategy, _ in workers}) == 1
+        for right, *ours in zip(whole.gradients, *(strategy.gradients for strategy, _ in workers), strict=True):
+            torch.testing.assert_close(torch.stack(ours).mean(0), right, rtol=1e-4, atol=1e-6)
+        for key in ("loss", "loss/kind", "loss/short"):
+            assert sum(mine[key] for _, mine in workers) == pytest.approx(line[key], rel=1e-4)
+
+
+@pytest.mark.parametrize("size", [3, pytest.param(5, marks=pytest.mark.slow)])
+def test_one_three_and_five_workers_have_the_same_trajectory(tiny, tmp_path, size):
+    config = tiny(training__micro_batch=1 if size == 3 else 0)
+    module, lines = scorer(config), []
+    data = preferences(Path(config.model.base), config)
+    train(module, data, config, optimizer_for(module, config), Clock(), lines.append, lambda clock: None)
+    (tmp_path / "config.json").write_text(config.model_dump_json())
+    command = [sys.executable, "-m", "tests.training.two_workers", str(tmp_path)]
+    workers = [subprocess.Popen([*command, str(rank), str(size)], cwd=ROOT) for rank in range(size)]
+    assert [worker.wait(timeout=200) for worker in workers] == [0] * size
+    for rank in range(size):
+        trained = load_file(tmp_path / f"trained.{rank}.safetensors")
+        for name, parameter in module.named_parameters():
+            if parameter.requires_grad:
+                torch.testing.assert_close(trained[name], parameter.detach(), rtol=1e-5, atol=1e-5, msg=name)
+    logged = [json.loads(line) for line in (tmp_path / "lines.0").read_text().splitlines()]
+    for ours, right in zip(logged, lines, strict=True):
+        for key in ("step", "loss", "loss/kind", "loss/short", "gradient_norm"):
+            assert ours[key] == pytest.approx(right[key], rel=1e-4)
+
+
+def test_a_notice_is_answered_by_a_checkpoint_at_once_and_only_by_one(tiny):
+    config = tiny(training__checkpoint_every=4)
+    module = scorer(config)
+    asked, saved = iter([False, True, False, False]), []
+    train_together(
+        Strategy(module, optimizer_for(module, config)),
+        preferences(Path(config.model.base), config),
+        config,
+        Clock(),
+        lambda line: None,
+        lambda clock: saved.append(clock.step),
+        World(),
+        notice=lambda: next(asked),
+    )
+    assert saved == [2, 4, 6]  # on notice, every four steps, and the last
