@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Coroutine
-from typing import Any, NoReturn
+from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
@@ -26,11 +26,18 @@ def parse(body: bytes) -> Any:
     Raises:
         ServiceError: 400, not standard JSON.
     """
+    numbers = _Numbers()
     try:
         text = body.decode("utf-8")
         value = json.loads(
-            text, parse_constant=_constant, parse_float=_float, parse_int=_integer, object_pairs_hook=_object
+            text,
+            parse_constant=numbers.constant,
+            parse_float=numbers.decimal,
+            parse_int=numbers.integer,
+            object_pairs_hook=_object,
         )
+        if numbers.wrong:
+            raise _broken(numbers.wrong, _field_of_wrong_number(value))
         if "\\ud" in text.lower():
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
@@ -65,25 +72,46 @@ class JsonRoute(APIRoute):
         return strict
 
 
-def _broken(why: str) -> ServiceError:
-    return ServiceError(400, f"the body is not valid JSON: {why}", code="invalid_json")
+def _broken(why: str, field: str | None = None) -> ServiceError:
+    where = f" in {field}" if field else ""
+    return ServiceError(400, f"the body is not valid JSON{where}: {why}", param=field, code="invalid_json")
 
 
-def _constant(name: str) -> NoReturn:
-    raise _broken(f"{name} is not a JSON number")
+_WRONG = object()
+"""Stands for a wrong number until its field is known."""
 
 
-def _float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise _broken("a number is too large")
-    return value
+class _Numbers:
+    """Reads the numbers of one text, and remembers the first that is none."""
+
+    def __init__(self) -> None:
+        self.wrong = ""
+
+    def constant(self, name: str) -> object:
+        return self._refuse(f"{name} is not a JSON number")
+
+    def decimal(self, text: str) -> object:
+        value = float(text)
+        return value if math.isfinite(value) else self._refuse("a number is too large")
+
+    def integer(self, text: str) -> object:
+        return int(text) if len(text) <= LONGEST_INTEGER else self._refuse("an integer is too large")
+
+    def _refuse(self, why: str) -> object:
+        self.wrong = self.wrong or why
+        return _WRONG
 
 
-def _integer(text: str) -> int:
-    if len(text) > LONGEST_INTEGER:
-        raise _broken("an integer is too large")
-    return int(text)
+def _field_of_wrong_number(value: Any) -> str | None:
+    """Name of the first field of an object that holds a wrong number, at any depth."""
+    fields = value.items() if isinstance(value, dict) else ()
+    return next((name for name, held in fields if _holds_wrong_number(held)), None)
+
+
+def _holds_wrong_number(value: Any) -> bool:
+    if isinstance(value, dict | list):
+        return any(map(_holds_wrong_number, value.values() if isinstance(value, dict) else value))
+    return value is _WRONG
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,23 @@ def test_refused(body: bytes, why: str) -> None:
     assert (caught.value.status_code, caught.value.code) == (400, "invalid_json")
 
 
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b'{"prompt": "x", "weights": [1, NaN]}', "weights"),
+        (b'{"weights": {"kind": Infinity}, "temperature": NaN}', "weights"),
+        (b'{"top_p": 1e999}', "top_p"),
+        (b'{"a": {"b": [[{}, [1]]]}, "features": [[1, 2], [3, -Infinity]]}', "features"),
+        (b'{"seed": ' + b"9" * 30 + b"}", "seed"),
+        (b"[NaN]", None),
+    ],
+)
+def test_the_field_of_a_wrong_number_is_named(body: bytes, field: str | None) -> None:
+    with pytest.raises(ServiceError) as caught:
+        parse(body)
+    assert caught.value.param == field
+
+
 def test_read() -> None:
     """Whole surrogate pairs, the largest 64-bit integer and the largest double are fine."""
     text = rb'{"a": [1, -2.5, 1e308, 18446744073709551615], "b": "\ud83d\ude00", "c": {"a": null, "b": true}}'
