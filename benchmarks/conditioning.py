@@ -15,6 +15,7 @@ from statistics import mean, pstdev, stdev
 
 import numpy as np
 import torch
+from law.language import referenced
 
 from cosdpo.cli import read_config
 from cosdpo.config import Config
@@ -22,22 +23,11 @@ from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.indicators import controllability, hypervolume
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.base import load_base
-from cosdpo.models.language import FrozenScorer, LanguageScorer
+from cosdpo.models.language import LanguageScorer
 from cosdpo.run import located
 from cosdpo.simplex import das_dennis
-from cosdpo.tasks.language import LanguageTask
 from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train
-
-
-def joined(config: Config, task: LanguageTask) -> list[PreferenceData]:
-    """Training and held-out data with reference scores."""
-    frozen = FrozenScorer.of(load_base(config.model.base, torch.float32))
-    sides = [task.train, task.held_out]
-    for side in sides:
-        scores = frozen.all_references(side.contexts, config.evaluation.batch_tokens)
-        side.reference = [np.array(row) for row in scores]
-    return sides
 
 
 def run(config: Config, data: list[PreferenceData]) -> dict[str, float]:
@@ -72,7 +62,7 @@ def main() -> None:
     config = located(read_config(rest, __doc__))
     torch.set_num_threads(max(1, int(config.scaling.cpus_per_worker)))
     table = {}
-    data = joined(config, LanguageTask.prepare(config))
+    data = referenced(config)
     for kind, scope in itertools.product(("hyper_prompt", "gated_lora", "both"), ("sequence", "response")):
         if chosen.only not in ("", f"{kind}/{scope}"):
             continue

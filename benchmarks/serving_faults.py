@@ -312,6 +312,7 @@ async def overload(service: Service, client: httpx.AsyncClient, places: int, sec
         "statuses": dict(Counter(one.status for _, _, one in told)),
         "wrong_texts": sum(not judged(service, key, one) for _, key, one in told if one.status == 200),
         "seconds_200": quantiles([one.seconds for _, _, one in told if one.whole]),
+        "first_token_seconds": quantiles([one.first for _, _, one in told if one.first is not None]),
         "seconds_429": quantiles([one.seconds for _, _, one in told if one.status == 429]),
         "megabytes": round(megabytes() - memory, 1),
     }

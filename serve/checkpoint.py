@@ -14,6 +14,9 @@ from typing import Any, Literal
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
+from cosdpo.models.language import Card
+from cosdpo.models.ranker import RankingCard
+from serve.backend import Description
 
 CARD = "cosdpo.json"
 Task = Literal["language", "ranking"]
@@ -44,6 +47,20 @@ def task_of(folder: Path) -> Task:
         raise InputError(f"checkpoint {folder} lacks {missing[0]}; give a whole checkpoint")
     served: Task = task
     return served
+
+
+def described(folder: Path, card: Card | RankingCard, name: str, smallest_temperature: float | None) -> Description:
+    """What is served of the checkpoint in `folder` with this card."""
+    return Description(
+        id=identity(folder, name),
+        created=created(folder),
+        task=card.task,
+        objectives=card.objectives,
+        trained_temperature=card.trained_temperature,
+        temperature_conditioned=card.temperature_conditioned,
+        scope=card.scope if isinstance(card, Card) else None,
+        smallest_temperature=smallest_temperature,
+    )
 
 
 def identity(folder: Path, name: str = "") -> str:

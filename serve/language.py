@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import torch
 from transformers import PreTrainedTokenizerBase
 
 from cosdpo.data.tokenization import tokenize_prompts
@@ -22,6 +21,7 @@ from cosdpo.models.base import load_tokenizer
 from cosdpo.models.language import LanguageScorer
 from cosdpo.models.temperature import SMALLEST_RATIO, ratio, temperatures
 from cosdpo.simplex import normalise
+from cosdpo.training.devices import dtype_of
 from serve import checkpoint
 from serve.backend import Ask, Description, EffectivePolicy, Message, Part, Ranked, Scored, TradeOff, only
 from serve.engine import Engine
@@ -55,8 +55,7 @@ class LanguageService:
         """
         checkpoint.task_of(folder)
         device = "cuda" if settings.gpus else "cpu"
-        half = settings.dtype == "bfloat16" or (settings.dtype == "auto" and device == "cuda")
-        dtype = torch.bfloat16 if half else torch.float32
+        dtype = dtype_of(settings.dtype, bool(settings.gpus))
         self.scorer = LanguageScorer.load(folder, dtype, device, base)
         self.card = self.scorer.card
         self.tokenizer = load_tokenizer(base or self.card.base)
@@ -66,16 +65,7 @@ class LanguageService:
         positions = int(self.scorer.body.config.max_position_embeddings)
         self.room = positions - self.card.soft_tokens + 1
         smallest = SMALLEST_RATIO * sum(self.card.trained_temperature) / len(self.card.trained_temperature)
-        self.description = Description(
-            id=checkpoint.identity(folder, name),
-            created=checkpoint.created(folder),
-            task="language",
-            objectives=self.card.objectives,
-            trained_temperature=self.card.trained_temperature,
-            temperature_conditioned=self.card.temperature_conditioned,
-            scope=self.card.scope,
-            smallest_temperature=float(f"{smallest:.12g}"),
-        )
+        self.description = checkpoint.described(folder, self.card, name, float(f"{smallest:.12g}"))
 
     async def describe(self) -> Description:
         """What is served."""

@@ -51,16 +51,7 @@ class RankingService:
         self.waiting: list[_Waiting] = []
         self.scoring: asyncio.Task[None] | None = None
         self.lists = self.batches = 0
-        self.description = Description(
-            id=checkpoint.identity(folder, name),
-            created=checkpoint.created(folder),
-            task="ranking",
-            objectives=self.card.objectives,
-            trained_temperature=self.card.trained_temperature,
-            temperature_conditioned=self.card.temperature_conditioned,
-            scope=None,
-            smallest_temperature=None,
-        )
+        self.description = checkpoint.described(folder, self.card, name, smallest_temperature=None)
 
     async def describe(self) -> Description:
         """What is served."""

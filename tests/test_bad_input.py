@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from cosdpo import cluster
 from cosdpo.cli import main
 from cosdpo.run import run
+from tests.refusals import RayStartedError, refusal, without_ray, words
 from tests.tiny_models import letters, rows, write_model, write_rows
 
 ROOT = Path(__file__).parents[1]
@@ -23,10 +23,6 @@ Job = Callable[..., str]
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("base") / "gpt2", "gpt2-tied")
-
-
-class RayStartedError(Exception):
-    """The input was taken for good."""
 
 
 @pytest.fixture
@@ -45,34 +41,19 @@ def arguments(base, tmp_path) -> dict[str, str]:
 def job(arguments, tmp_path, monkeypatch, capsys) -> Job:
     """The one line that the run ends with, given the wrong options; a None leaves an option out."""
 
-    def connect(config: object) -> None:
-        raise RayStartedError
-
     def refused(**changes: str | None) -> str:
-        monkeypatch.setattr(cluster, "connect", connect)
+        without_ray(monkeypatch)
         options = arguments | {key.replace("__", "."): value for key, value in changes.items()}
-        argv = [word for key, value in options.items() if value is not None for word in (f"--{key}", value)]
-        before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(SystemExit) as exit_:
-            main(lambda config: run(config) and None, argv=argv)
-        assert exit_.value.code == 2
-        assert sorted(tmp_path.rglob("*")) == before
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
-        return err
+        argv = words(options)
+        return refusal(lambda: main(lambda config: run(config) and None, argv=argv), tmp_path, capsys)
 
     return refused
 
 
 def test_nothing_is_wrong_with_the_options_that_the_others_start_from(arguments, monkeypatch):
-    def connect(config: object) -> None:
-        raise RayStartedError
-
-    monkeypatch.setattr(cluster, "connect", connect)
+    without_ray(monkeypatch)
     with pytest.raises(RayStartedError):
-        main(lambda config: run(config) and None, argv=[w for k, v in arguments.items() for w in (f"--{k}", v)])
+        main(lambda config: run(config) and None, argv=words(arguments))
 
 
 class TestFiles:

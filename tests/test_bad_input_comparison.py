@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from cosdpo import cluster
 from cosdpo.cli import main
 from cosdpo.comparison.compare import compare
 from cosdpo.config import Config
 from cosdpo.train import train
+from tests.refusals import RayStartedError, refusal, without_ray, words
 from tests.tiny_models import rows, write_model, write_rows
 from tests.tiny_rankers import query_lists, write_letor
 
@@ -19,16 +19,9 @@ LENGTHS = (4, 3, 5, 4, 2, 6, 4, 4, 3, 5)
 Job = Callable[..., str]
 
 
-class RayStartedError(Exception):
-    """The input was taken for good."""
-
-
 @pytest.fixture(autouse=True)
 def _no_ray(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    def connect(config: object) -> None:
-        raise RayStartedError
-
-    monkeypatch.setattr(cluster, "connect", connect)
+    without_ray(monkeypatch)
     monkeypatch.setenv("COSDPO_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
@@ -66,8 +59,7 @@ JOBS: dict[str, Callable[[Config], object]] = {"train": train, "compare": compar
 
 
 def call(job: str, options: dict[str, str]) -> None:
-    argv = [word for key, value in options.items() for word in (f"--{key}", value)]
-    main(lambda config: JOBS[job](config) and None, argv=argv)
+    main(lambda config: JOBS[job](config) and None, argv=words(options))
 
 
 @pytest.fixture
@@ -76,16 +68,7 @@ def refused(language, ranking, tmp_path, capsys) -> Job:
 
     def line(job: str, task: str = "language", **changes: str) -> str:
         options = (ranking if task == "ranking" else language) | {k.replace("__", "."): v for k, v in changes.items()}
-        before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(SystemExit) as exit_:
-            call(job, options)
-        assert exit_.value.code == 2
-        assert sorted(tmp_path.rglob("*")) == before
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
-        return err
+        return refusal(lambda: call(job, options), tmp_path, capsys)
 
     return line
 

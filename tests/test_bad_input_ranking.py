@@ -6,19 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from cosdpo import cluster
 from cosdpo.cli import main
 from cosdpo.cross_validation import run
+from tests.refusals import RayStartedError, refusal, without_ray, words
 from tests.tiny_rankers import base_ranker, query_lists, scorer, settings, write_letor
 
 Job = Callable[..., str]
 LENGTHS = (4, 3, 5, 4, 2, 6, 4, 4, 3, 5)
 JOB = {"task": "ranking", "data.validation_share": 0.2}
 """Its own defaults, as of jobs/train_ltr.py."""
-
-
-class RayStartedError(Exception):
-    """The input was taken for good."""
 
 
 @pytest.fixture(autouse=True)
@@ -34,16 +30,9 @@ def arguments(tmp_path) -> dict[str, str]:
     return {"data.train": str(tmp_path / "data"), "data.auxiliary": "{a: 11, b: 12}", "output": str(tmp_path / "run")}
 
 
-def words(options: dict[str, str]) -> list[str]:
-    return [word for key, value in options.items() for word in (f"--{key}", value)]
-
-
 @pytest.fixture
 def no_ray(monkeypatch) -> None:
-    def connect(config: object) -> None:
-        raise RayStartedError
-
-    monkeypatch.setattr(cluster, "connect", connect)
+    without_ray(monkeypatch)
 
 
 @pytest.fixture
@@ -52,20 +41,8 @@ def job(arguments, tmp_path, no_ray, capsys) -> Job:
 
     def refused(**changes: str | None) -> str:
         options = arguments | {key.replace("__", "."): value for key, value in changes.items()}
-        before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(SystemExit) as exit_:
-            main(
-                lambda config: run(config) and None,
-                defaults=JOB,
-                argv=words({key: value for key, value in options.items() if value is not None}),
-            )
-        assert exit_.value.code == 2
-        assert sorted(tmp_path.rglob("*")) == before
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
-        return err
+        argv = words(options)
+        return refusal(lambda: main(lambda config: run(config) and None, defaults=JOB, argv=argv), tmp_path, capsys)
 
     return refused
 

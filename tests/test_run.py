@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -22,6 +17,7 @@ from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
 from cosdpo.run import run
+from tests.interruptions import killing_a_worker
 from tests.tiny_models import rows, settings, write_model, write_rows
 
 STEPS = 120
@@ -164,41 +160,6 @@ def test_more_workers_than_the_cluster_has(make):
     with pytest.raises(InputError, match=r"scaling\.workers 8 needs 8 CPUs, the cluster has 2"):
         run(config)
     assert not config.output.exists()
-
-
-def worker_pids() -> list[int]:
-    """Processes of Ray Train's workers, among those that this test process started."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
-
-
-@contextmanager
-def killing_a_worker(config: Config, step: int) -> Iterator[list[int]]:
-    """SIGKILLs one worker as soon as `step` is logged; the list then holds the last step that was."""
-    killed: list[int] = []
-    stop = threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.005):
-            done = steps(config) if (config.output / "metrics.jsonl").exists() else []
-            if done and done[-1] >= step:
-                os.kill(worker_pids()[-1], signal.SIGKILL)
-                killed.append(done[-1])
-                return
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield killed
-    finally:
-        stop.set()
-        watcher.join()
 
 
 @pytest.mark.slow

@@ -106,6 +106,11 @@ def skeleton(config: Any) -> Any:
         return AutoModelForCausalLM.from_config(config)
 
 
+def decoder_layers(body: Any) -> nn.ModuleList:
+    """The stack of decoder layers of a transformers body."""
+    return next(child for child in body.children() if isinstance(child, nn.ModuleList))
+
+
 def freeze(model: Any) -> Any:
     """Takes gradients and dropout from a base: preference optimisation compares likelihoods, and noise in the tuned
     model alone would bias the comparison with the reference.

@@ -42,7 +42,7 @@ class Fit:
 
     def memory(self, config: Config) -> StepMemory:
         """Memory of a step under a changed `config` of the same base and data."""
-        micro = config.training.micro_batch or largest_share(config, config.scaling.fewest)
+        micro = _at_a_time(config)
         key = (config.model.gradient_checkpointing, micro)
         if key not in self._steps:
             # Plans are about GPUs, whichever machine prints them.
@@ -85,7 +85,7 @@ class Fit:
     def print(self) -> None:
         """Prints the memory per GPU under every strategy."""
         config = self.config
-        micro = config.training.micro_batch or largest_share(config, config.scaling.fewest)
+        micro = _at_a_time(config)
         longest = self.longest(1)[0]
         memory = self.memory(config)
         found = shares(memory, config)
@@ -114,9 +114,14 @@ class Fit:
         console.print("* scaling.strategy")
 
 
+def _at_a_time(config: Config) -> int:
+    """Contexts of a worker's largest micro-batch."""
+    return config.training.micro_batch or largest_share(config, config.scaling.fewest)
+
+
 def _mends(config: Config) -> Iterator[tuple[Config, str]]:
     """Changes of `config` that take less memory, the cheapest first, in words."""
-    micro = config.training.micro_batch or largest_share(config, config.scaling.fewest)
+    micro = _at_a_time(config)
     halves = [micro >> k for k in range(1, micro.bit_length())]
     for count in halves:
         yield _with(config, micro=count), f"set training.micro_batch {count}"

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
-from cosdpo.models.base import freeze
+from cosdpo.models.base import decoder_layers, freeze
 from cosdpo.models.language import LanguageScorer
 from cosdpo.models.packing import ATTENTION
 from cosdpo.preflight.live_memory import LiveMemory
@@ -91,16 +91,9 @@ def _measured(config: Config, model: Any, contexts: Sequence[TokenizedContext], 
         with LiveMemory([*scorer.parameters(), *scorer.buffers()]) as live:
             scorer(contexts, weights, weights).sum().backward()
     frozen = sum(p.nbytes for p in scorer.parameters() if not p.requires_grad)
-    layer = max(_frozen_bytes(module) for module in decoder_layers(scorer.body))
-    layers = sum(_frozen_bytes(module) for module in decoder_layers(scorer.body))
+    layers = [_frozen_bytes(layer) for layer in decoder_layers(scorer.body)]
     trained = scorer.trained_parameters()
-    return StepMemory(layers, layer, frozen - layers, trained, live.peak - frozen - 8 * trained)
-
-
-def decoder_layers(body: nn.Module) -> nn.ModuleList:
-    """The stack of decoder layers of a transformers model: its largest list of modules."""
-    stacks = [module for module in body.modules() if isinstance(module, nn.ModuleList)]
-    return max(stacks, key=lambda stack: sum(p.numel() for p in stack.parameters()))
+    return StepMemory(sum(layers), max(layers), frozen - sum(layers), trained, live.peak - frozen - 8 * trained)
 
 
 def _frozen_bytes(module: nn.Module) -> float:

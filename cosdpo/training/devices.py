@@ -24,8 +24,11 @@ def training_device(use_gpu: bool) -> torch.device:
 
 
 def base_dtype(config: Config, device: torch.device) -> torch.dtype:
-    """model.dtype, where auto is bfloat16 on GPUs and float32 on CPUs; `device` is where the base is loaded."""
-    if config.model.dtype == "auto":
-        # A sharded base is loaded on the CPU and goes to the GPUs in parts.
-        return torch.bfloat16 if device.type == "cuda" or config.scaling.use_gpu else torch.float32
-    return torch.bfloat16 if config.model.dtype == "bfloat16" else torch.float32
+    """The type of the base that model.dtype names; `device` is where the base is loaded."""
+    # A sharded base is loaded on the CPU and goes to the GPUs in parts.
+    return dtype_of(config.model.dtype, device.type == "cuda" or config.scaling.use_gpu)
+
+
+def dtype_of(name: str, on_gpu: bool) -> torch.dtype:
+    """float32 or bfloat16 by name, where auto is bfloat16 on GPUs and float32 on CPUs."""
+    return torch.bfloat16 if name == "bfloat16" or (name == "auto" and on_gpu) else torch.float32

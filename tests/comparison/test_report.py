@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -12,43 +11,14 @@ from cosdpo.comparison.report import write_comparison
 from cosdpo.comparison.result import Result
 from cosdpo.errors import InputError
 from tests.comparison.fake_results import field, result
+from tests.html_page import FlowingPage
 
 EVIL = "</style><script>alert('$x$ & <b>')</script>"
-VOID = {"meta", "br"}
 
 
-class Page(HTMLParser):
-    """What a browser would make of the page: its elements, and its text outside of styles."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.source = path.read_text(encoding="utf-8")
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(self.source)
-        self.close()
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag  # well nested: a hole in the escaping shows here first
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data
-
-
-def write(folder: Path, results: list[Result], failures: dict[str, str] | None = None) -> Page:
+def write(folder: Path, results: list[Result], failures: dict[str, str] | None = None) -> FlowingPage:
     facts: dict[str, str | int | float] = {"validation_contexts": 4096, "device": "one core"}
-    return Page(write_comparison(folder, results, facts, "seed: 0\n", "python jobs/compare.py", failures or {}))
+    return FlowingPage(write_comparison(folder, results, facts, "seed: 0\n", "python jobs/compare.py", failures or {}))
 
 
 def rich(m: int) -> list[Result]:
@@ -114,7 +84,7 @@ def test_shows_failures_and_methods_without_them(tmp_path: Path) -> None:
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     names = [EVIL, "$\\frac{a}$"]
     results = [result(method, seed, objectives=names, main=EVIL) for method in ("cos", EVIL) for seed in (0, 1)]
-    page = Page(write_comparison(tmp_path, results, {EVIL: EVIL}, EVIL, EVIL, {EVIL: EVIL}))
+    page = FlowingPage(write_comparison(tmp_path, results, {EVIL: EVIL}, EVIL, EVIL, {EVIL: EVIL}))
     assert not [tag for tag, _ in page.elements if tag == "script"]
     assert page.text.count(EVIL) >= 10
 

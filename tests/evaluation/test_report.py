@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -16,42 +15,9 @@ from cosdpo.evaluation.front import Front, Main, Measured, build
 from cosdpo.evaluation.rankings import Order, Ranking
 from cosdpo.evaluation.report import Answer, Sample, write_report
 from cosdpo.simplex import das_dennis
+from tests.html_page import HtmlPage
 
 EVIL = "</script><script>alert('$x$ & <b>')</script>"
-VOID = {"meta", "input", "br"}
-
-
-class Page(HTMLParser):
-    """What a browser would make of the page: its elements, and its text outside style and script."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.source = path.read_text(encoding="utf-8")
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(self.source)
-        self.close()
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag == "script":
-            self.scripts.append("")
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag  # well nested: a hole in the escaping shows here first
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] == "script":
-            self.scripts[-1] += data
-        elif "style" not in self.open:
-            self.text += data
 
 
 def front(m: int, names: list[str] | None = None) -> Front:
@@ -107,22 +73,22 @@ def ranking(m: int) -> Ranking:
     )
 
 
-def write(folder: Path, m: int = 2) -> Page:
+def write(folder: Path, m: int = 2) -> HtmlPage:
     steps = [{"step": float(s), "loss/objective0": 0.7 - s / 1e3, "learning_rate": 1e-3} for s in range(0, 300, 10)]
     notes: dict[str, str | int | float] = {"base_parameters": 4000, "device": "one core"}
-    return Page(
+    return HtmlPage(
         write_report(folder, front(m), samples(m), steps, "seed: 7\n", "python job.py", notes, {"empty response": 41})
     )
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Page]:
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[int, HtmlPage]:
     """Pages by number of objectives."""
     return {m: write(tmp_path_factory.mktemp("report"), m) for m in (2, 3, 5)}
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
-def test_loads_nothing_from_outside(pages: dict[int, Page], m: int) -> None:
+def test_loads_nothing_from_outside(pages: dict[int, HtmlPage], m: int) -> None:
     page = pages[m]
     for tag, attributes in page.elements:
         for name in ("src", "srcset", "data", "poster", "action", "xlink:href"):
@@ -141,7 +107,7 @@ def test_loads_nothing_from_outside(pages: dict[int, Page], m: int) -> None:
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
-def test_every_trade_off_is_in_every_plot_and_in_the_table(pages: dict[int, Page], m: int) -> None:
+def test_every_trade_off_is_in_every_plot_and_in_the_table(pages: dict[int, HtmlPage], m: int) -> None:
     page = pages[m]
     count = len(front(m).points)
     marks = [int(attributes["data-point"]) for _, attributes in page.elements if "data-point" in attributes]
@@ -154,7 +120,7 @@ def test_every_trade_off_is_in_every_plot_and_in_the_table(pages: dict[int, Page
     assert len(ids) == len(set(ids))
 
 
-def test_says_what_was_measured(pages: dict[int, Page]) -> None:
+def test_says_what_was_measured(pages: dict[int, HtmlPage]) -> None:
     page = pages[2]
     text = " ".join(page.text.split())
     # w_j from 0 to 1 moves accuracy from .5 to .8 and, in the hover text of the last point, loss from .5 to .2
@@ -177,7 +143,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     path = write_report(
         tmp_path, front(2, names), hostile, [{f"loss/{EVIL}": 1.0}], EVIL, EVIL, {EVIL: EVIL}, {EVIL: 1}
     )
-    page = Page(path)
+    page = HtmlPage(path)
     assert len(page.scripts) == 2  # the data and the page's own, nothing else
     data = json.loads(page.scripts[0])
     assert data["samples"][0]["prompt"] == EVIL
@@ -188,7 +154,7 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
 
 
 def test_does_without_samples_training_and_drops(tmp_path: Path) -> None:
-    page = Page(write_report(tmp_path, front(2), [], [], "", "", {}))
+    page = HtmlPage(write_report(tmp_path, front(2), [], [], "", "", {}))
     assert "The same prompt" not in page.text
     assert "Data rows dropped" not in page.text
     assert sum(tag == "svg" for tag, _ in page.elements) == 2
@@ -196,7 +162,7 @@ def test_does_without_samples_training_and_drops(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("m", [2, 3, 5])
 def test_ranking_says_what_the_front_costs(tmp_path: Path, m: int) -> None:
-    page = Page(write_report(tmp_path, ranking_front(m), [], [], "", "", {}, rankings=[ranking(m)]))
+    page = HtmlPage(write_report(tmp_path, ranking_front(m), [], [], "", "", {}, rankings=[ranking(m)]))
     text = " ".join(page.text.split())
     assert "The price: relevance ndcg@10 goes from 0.385 (base) to 0.360 at its lowest and 0.390 at its highest" in text
     assert "hypervolume0.02 ± 0.01 over 3 folds, of ndcg@10, from 0.25" in text
@@ -212,7 +178,7 @@ def test_ranking_says_what_the_front_costs(tmp_path: Path, m: int) -> None:
 
 
 def test_rows_of_the_points_hold_the_main_objective(tmp_path: Path) -> None:
-    page = Page(write_report(tmp_path, ranking_front(2), [], [], "", "", {}))
+    page = HtmlPage(write_report(tmp_path, ranking_front(2), [], [], "", "", {}))
     text = " ".join(page.text.split())
     # the base, then the first and the last trade-off: main, and both objectives; cells follow without a space
     for row in ("base model0.3850.2500.250", "0 · 10.3900.3000.500", "1 · 00.3600.5000.300"):
@@ -223,22 +189,22 @@ def test_main_loss_runs_from_worst_to_best(tmp_path: Path) -> None:
     front = ranking_front(2)
     assert front.main is not None
     front.main.higher_is_better = False
-    data = json.loads(Page(write_report(tmp_path, front, [], [], "", "", {})).scripts[0])
+    data = json.loads(HtmlPage(write_report(tmp_path, front, [], [], "", "", {})).scripts[0])
     assert (data["main"]["worst"], data["main"]["best"]) == (0.39, 0.36)
 
 
-def test_slider_lists_the_metrics_in_the_fronts_order(pages: dict[int, Page], tmp_path: Path) -> None:
+def test_slider_lists_the_metrics_in_the_fronts_order(pages: dict[int, HtmlPage], tmp_path: Path) -> None:
     front = ranking_front(2)
     front.metrics["a"] = front.metrics["ndcg@10"]  # before n in the alphabet, after it in the front
     for point in front.points:
         point.values["a"] = [0.0, 0.0]
-    page = Page(write_report(tmp_path, front, [], [], "", "", {}))
+    page = HtmlPage(write_report(tmp_path, front, [], [], "", "", {}))
     assert list(json.loads(page.scripts[0])["metrics"]) == ["ndcg@10", "a"]
     assert json.loads(pages[2].scripts[0])["main"] is None
 
 
 def test_documents_stand_at_their_ranks_with_their_labels(tmp_path: Path) -> None:
-    page = Page(write_report(tmp_path, ranking_front(2), [], [], "", "", {}, rankings=[ranking(2)]))
+    page = HtmlPage(write_report(tmp_path, ranking_front(2), [], [], "", "", {}, rankings=[ranking(2)]))
     cells = [a for tag, a in page.elements if tag == "td" and "data-document" in a]
     # ten ranks in the first column, three in the second: 11 0, 10 1, 9 2, 8, 7, ...
     numbers = ["11", "0", "10", "1", "9", "2", "8", "7", "6", "5", "4", "3", "2"]
@@ -260,7 +226,7 @@ def test_hostile_rankings_stay_text(tmp_path: Path) -> None:
     front = ranking_front(2, [EVIL, "b"], main=f"main{EVIL}")
     order = Order(weights=[0.5, 0.5], order=[0])
     hostile = Ranking(query=EVIL, documents=[EVIL], labels={EVIL: [1], f"main{EVIL}": [1]}, orders=[order])
-    page = Page(write_report(tmp_path, front, [], [], "", "", {}, rankings=[hostile]))
+    page = HtmlPage(write_report(tmp_path, front, [], [], "", "", {}, rankings=[hostile]))
     assert len(page.scripts) == 2
     assert page.text.count(EVIL) >= 10
 
@@ -285,7 +251,7 @@ def test_wrong_rankings_are_refused(tmp_path: Path) -> None:
             Ranking.model_validate({**good, **change})
 
 
-def test_same_run_gives_the_same_bytes(pages: dict[int, Page], tmp_path: Path) -> None:
+def test_same_run_gives_the_same_bytes(pages: dict[int, HtmlPage], tmp_path: Path) -> None:
     assert write(tmp_path).source == pages[2].source
 
 
@@ -316,9 +282,9 @@ def warm_front(main: bool = True) -> Front:
 
 def test_temperatures_have_a_section_and_buttons_and_leave_the_rest_alone(tmp_path: Path) -> None:
     front = warm_front()
-    page = Page(write_report(tmp_path, front, [], [], "", "", {}))
+    page = HtmlPage(write_report(tmp_path, front, [], [], "", "", {}))
     (tmp_path / "plain").mkdir()
-    plain = Page(write_report(tmp_path / "plain", front.at(1), [], [], "", "", {}))
+    plain = HtmlPage(write_report(tmp_path / "plain", front.at(1), [], [], "", "", {}))
     assert "What the temperature buys" in page.text
     assert "What the temperature buys" not in plain.text
     buttons = [a for tag, a in page.elements if tag == "input" and a.get("name") == "temperature"]

@@ -7,19 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from cosdpo import cluster
 from cosdpo.cli import main
 from cosdpo.errors import InputError
 from cosdpo.sweep.sweep import sweep
 from tests import tiny_rankers
+from tests.refusals import RayStartedError, refusal, without_ray, words
 from tests.tiny_models import rows, write_model, write_rows
 from tests.tiny_rankers import query_lists, write_letor
 
 Job = Callable[..., str]
-
-
-class RayStartedError(Exception):
-    """The input was taken for good."""
 
 
 @pytest.fixture(scope="module")
@@ -45,34 +41,19 @@ def arguments(base, tmp_path) -> dict[str, str]:
 def job(arguments, tmp_path, monkeypatch, capsys) -> Job:
     """The one line that the sweep ends with, given the wrong options; a None leaves an option out."""
 
-    def connect(config: object) -> None:
-        raise RayStartedError
-
     def refused(changes: dict[str, str | None]) -> str:
-        monkeypatch.setattr(cluster, "connect", connect)
+        without_ray(monkeypatch)
         options = arguments | changes
-        argv = [word for key, value in options.items() if value is not None for word in (f"--{key}", value)]
-        before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(SystemExit) as exit_:
-            main(lambda config: sweep(config) and None, argv=argv)
-        assert exit_.value.code == 2
-        assert sorted(tmp_path.rglob("*")) == before
-        out, err = capsys.readouterr()
-        assert out == ""
-        assert err.startswith("error: ")
-        assert err.count("\n") == 1
-        return err
+        argv = words(options)
+        return refusal(lambda: main(lambda config: sweep(config) and None, argv=argv), tmp_path, capsys)
 
     return refused
 
 
 def test_nothing_is_wrong_with_the_options_that_the_others_start_from(arguments, monkeypatch):
-    def connect(config: object) -> None:
-        raise RayStartedError
-
-    monkeypatch.setattr(cluster, "connect", connect)
+    without_ray(monkeypatch)
     with pytest.raises(RayStartedError):
-        main(lambda config: sweep(config) and None, argv=[w for k, v in arguments.items() for w in (f"--{k}", v)])
+        main(lambda config: sweep(config) and None, argv=words(arguments))
 
 
 @pytest.mark.parametrize(("changes", "message"), [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -11,40 +10,17 @@ import pytest
 from cosdpo.sweep.outcome import Outcome
 from cosdpo.sweep.report import write_sweep
 from cosdpo.sweep.shades import BEST, WORST, shades
+from tests.html_page import FlowingPage
 from tests.sweep.fake_sweep import outcome
 
 EVIL = "</style><script>alert('$x$ & <b>')</script>"
-VOID = {"meta", "br"}
 
 
-class Page(HTMLParser):
-    """What a browser would make of the page: its elements, and its text outside of styles."""
+class Page(FlowingPage):
+    """The report of an outcome."""
 
     def __init__(self, found: Outcome, command: str = "python jobs/sweep.py") -> None:
-        super().__init__()
-        self.source = write_sweep(found, command).read_text(encoding="utf-8")
-        self.elements: list[tuple[str, dict[str, str]]] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(self.source)
-        self.close()
-        assert not self.open
-        self.text = " ".join(self.text.split())
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "style" not in self.open:
-            self.text += data + " "
+        super().__init__(write_sweep(found, command), between=" ")
 
 
 QUALITIES = [0.2, 0.7, 0.5, 0.9, 0.1, 0.6, 0.8]

@@ -3,43 +3,18 @@
 from __future__ import annotations
 
 import shutil
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.training import storage
 from cosdpo.training.distributed import fit
 from cosdpo.training.tracking import last_metrics
+from tests.interruptions import at_step
 from tests.training.faulty import assert_same, job, settings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_of_two_cores")]
-
-
-@contextmanager
-def at_step(config: Config, step: int, act: Callable[[], object]) -> Iterator[list[int]]:
-    """Calls `act` once as soon as `step` is logged; the list then holds the step that was."""
-    stop, acted = threading.Event(), []
-
-    def watch() -> None:
-        while not stop.wait(0.005):
-            line = last_metrics(config.output)
-            if line and line["step"] >= step:
-                act()
-                acted.append(int(line["step"]))
-                return
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield acted
-    finally:
-        stop.set()
-        watcher.join()
 
 
 def checkpoints(place: Path) -> list[str]:

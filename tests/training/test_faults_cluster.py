@@ -17,10 +17,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from cosdpo.comparison.compare import compare
 from cosdpo.config import Config
 from cosdpo.training.distributed import fit
+from tests.interruptions import at_step
 from tests.tiny_models import rows, write_model, write_rows
 from tests.tiny_models import settings as language
 from tests.training.faulty import assert_same, job, settings
-from tests.training.test_faults import at_step, checkpoints
+from tests.training.test_faults import checkpoints
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 

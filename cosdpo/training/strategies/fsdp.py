@@ -18,6 +18,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
+from cosdpo.models.base import decoder_layers
 from cosdpo.training.strategies.in_step import Rounds
 from cosdpo.training.strategies.strategy import Strategy
 
@@ -70,11 +71,6 @@ def shard(scorer: Any, device: torch.device, offload: bool = False) -> None:
     fully_shard(scorer.body, mesh=mesh, offload_policy=policy, ignored_params=rest)
     for tensor in _whole_tensors(scorer):
         tensor.data = tensor.data.to(device)
-
-
-def decoder_layers(body: Any) -> nn.ModuleList:
-    """The stack of decoder layers of a transformers body."""
-    return next(child for child in body.children() if isinstance(child, nn.ModuleList))
 
 
 def _whole_tensors(scorer: nn.Module) -> Iterator[Tensor]:

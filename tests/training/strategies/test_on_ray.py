@@ -14,7 +14,8 @@ from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
 from cosdpo.run import run
-from tests.test_run import killing_a_worker, steps
+from tests.interruptions import killing_a_worker
+from tests.test_run import steps
 from tests.tiny_models import rows, settings, write_model, write_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("ray_of_two_cores")]

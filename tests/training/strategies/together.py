@@ -31,6 +31,7 @@ from cosdpo.training.strategies.fsdp import shard
 from cosdpo.training.strategies.start import start
 from cosdpo.training.strategies.strategy import Strategy
 from tests import tiny_models
+from tests.training.two_workers import leave
 
 CPU = torch.device("cpu")
 
@@ -70,6 +71,7 @@ def work(rank: int, folder: Path, kinds: list[str]) -> None:
         (folder / f"error.{rank}").write_text(traceback.format_exc())
         raise
     dist.destroy_process_group()
+    leave()
 
 
 def scorer(config: Config) -> LanguageScorer:
