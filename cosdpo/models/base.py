@@ -13,6 +13,7 @@ from transformers.utils import logging as hf_logging
 
 from cosdpo import hub
 from cosdpo.errors import InputError
+from cosdpo.models.frozen_linear import mkl_is_slow, speed_up
 from cosdpo.models.packing import ATTENTION
 
 hf_logging.disable_progress_bar()
@@ -119,6 +120,8 @@ def freeze(model: Any) -> Any:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
+    if mkl_is_slow():
+        speed_up(model)
     return model
 
 

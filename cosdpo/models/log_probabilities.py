@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from cosdpo.models.frozen_linear import linear
+
 CHUNK_ELEMENTS = 8 << 20
 """Logits alive at a time: 32 MB in float32, within the last-level cache of server CPUs."""
 
@@ -31,7 +33,7 @@ class _TokenLogProbabilities(torch.autograd.Function):
         for start in range(0, len(tokens), chunk):
             part = slice(start, start + chunk)
             y = tokens[part]
-            product = hidden[part] @ weight.T
+            product = linear(hidden[part], weight)
             logits = product.float() if bias is None else product.float() + bias
             chosen = logits.gather(1, y[:, None])[:, 0]
             largest = logits.amax(1)
@@ -39,7 +41,7 @@ class _TokenLogProbabilities(torch.autograd.Function):
             total = exponentials.sum(1)
             result[part] = chosen - largest - total.log()
             if gradient is not None:
-                expected = exponentials.to(weight.dtype) @ weight
+                expected = linear(exponentials.to(weight.dtype), weight.T)
                 gradient[part] = weight.index_select(0, y) - expected / total[:, None].to(weight.dtype)
         if gradient is not None:
             ctx.save_for_backward(gradient)
@@ -79,7 +81,7 @@ def token_divergences(hidden: Tensor, other: Tensor, weight: Tensor, bias: Tenso
     parts = []
     for start in range(0, len(hidden), chunk):
         log_p, log_q = (
-            torch.nn.functional.linear(h[start : start + chunk].to(weight.dtype), weight, bias).float().log_softmax(-1)
+            linear(h[start : start + chunk].to(weight.dtype), weight, bias).float().log_softmax(-1)
             for h in (hidden, other)
         )
         parts.append((log_p.exp() * (log_p - log_q)).sum(-1))

@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
 
 
 class Adapters:
@@ -44,9 +43,7 @@ class Adapted:
 
     def __init__(self, module: Any, dtype: torch.dtype) -> None:
         self.by_peft: Callable[..., Tensor] = module.forward
-        base = module.get_base_layer()
-        self.weight: Tensor = base.weight if isinstance(base, Conv1D) else base.weight.t()
-        self.bias: Tensor | None = base.bias
+        self.base: Callable[[Tensor], Tensor] = module.get_base_layer().forward
         self.a = module.lora_A["default"].weight.detach().t().to(dtype)
         self.b = (module.lora_B["default"].weight.detach().t() * module.scaling["default"]).to(dtype)
         self.dtype = dtype
@@ -61,7 +58,7 @@ class Adapted:
         if not self.within:
             return self.by_peft(x, *args, **kwargs)
         rows = x.reshape(-1, x.shape[-1]).to(self.dtype)
-        out = rows @ self.weight if self.bias is None else torch.addmm(self.bias, rows, self.weight)
+        out = self.base(rows)
         if self.gates is not None:
             out.addmm_((rows @ self.a).mul_(self.gates), self.b)
         return out.view(*x.shape[:-1], -1)
