@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import jsonschema
+import kubernetes_validate
 import pytest
 import ray.autoscaler
 import yaml
@@ -16,6 +17,47 @@ from cosdpo.cli import read_config
 
 ROOT = Path(__file__).parents[2]
 RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+
+STRINGS = {"type": "object", "additionalProperties": {"type": "string"}}
+COUNT = {"type": "integer", "minimum": 0}
+
+
+def fields(required=(), **known):
+    return {"type": "object", "properties": known, "required": list(required), "additionalProperties": False}
+
+
+CLUSTER = fields(
+    required=["headGroupSpec"],
+    rayVersion={"type": "string"},
+    enableInTreeAutoscaling={"type": "boolean"},
+    autoscalerOptions=fields(
+        idleTimeoutSeconds=COUNT, upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]}
+    ),
+    headGroupSpec=fields(required=["rayStartParams", "template"], rayStartParams=STRINGS, template={"type": "object"}),
+    workerGroupSpecs={
+        "type": "array",
+        "items": fields(
+            required=["groupName", "minReplicas", "maxReplicas", "rayStartParams", "template"],
+            groupName={"type": "string"},
+            replicas=COUNT,
+            minReplicas=COUNT,
+            maxReplicas=COUNT,
+            rayStartParams=STRINGS,
+            template={"type": "object"},
+        ),
+    },
+)
+KUBERAY = {
+    "rayjob": fields(
+        entrypoint={"type": "string"},
+        backoffLimit=COUNT,
+        shutdownAfterJobFinishes={"type": "boolean"},
+        ttlSecondsAfterFinished=COUNT,
+        rayClusterSpec=CLUSTER,
+    ),
+    "rayservice": fields(serveConfigV2={"type": "string"}, rayClusterConfig=CLUSTER),
+}
+"""The fields that the manifests may use of KubeRay's API ray.io/v1 (the operator's ray-operator/apis/ray/v1)."""
 
 
 def manifest(name):
@@ -115,6 +157,19 @@ class TestBothManifests:
         assert found["apiVersion"] == "ray.io/v1"
         assert found["spec"][key]["rayVersion"] == RAY
         assert f"FROM rayproject/ray:{RAY}-" in (ROOT / "deploy/Dockerfile").read_text()
+
+    def test_kuberays_fields(self, name, key):
+        spec = manifest(f"deploy/{name}.yaml")["spec"]
+        jsonschema.validate(spec, KUBERAY[name])
+        with pytest.raises(jsonschema.ValidationError, match="shutdownAfter"):
+            jsonschema.validate(spec | {"shutdownAfter": True}, KUBERAY[name])
+
+    def test_pods_by_kubernetes_own_schema(self, name, key):
+        for spec in pods(manifest(f"deploy/{name}.yaml")["spec"][key]):
+            pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "ray"}, "spec": spec}
+            kubernetes_validate.validate(pod, "1.33", strict=True)
+            with pytest.raises(kubernetes_validate.ValidationError):
+                kubernetes_validate.validate(pod | {"spec": spec | {"volume": []}}, "1.33", strict=True)
 
     def test_every_mount_has_its_volume(self, name, key):
         for pod in pods(manifest(f"deploy/{name}.yaml")["spec"][key]):
