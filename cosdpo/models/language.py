@@ -217,6 +217,8 @@ class LanguageScorer(FrozenScorer):
             lora_alpha=config.model.lora_alpha,  # type: ignore[arg-type]  # any float scales as well
             lora_dropout=config.model.lora_dropout,
             target_modules=config.model.lora_targets or "all-linear",
+            # GPT-2's matrices are stored as [inputs, outputs]. peft finds out by itself, with a warning per matrix.
+            fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),
         )
         check_adapters(config, base)
         return cls(get_peft_model(base, lora), Card.of(config))

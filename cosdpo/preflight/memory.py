@@ -8,7 +8,6 @@ would be alive. A deep model is measured at two small depths: every decoder laye
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,8 +76,7 @@ def _of_depth(model: Any, layers: int) -> Any:
 def _measured(config: Config, model: Any, contexts: Sequence[TokenizedContext], dtype: torch.dtype) -> StepMemory:
     model = copy.deepcopy(model)
     model._attn_implementation = ATTENTION
-    with torch.device("meta"), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # peft tells that it corrects fan_in_fan_out for GPT-2
+    with torch.device("meta"):
         base = freeze(AutoModelForCausalLM.from_config(model, dtype=dtype))
         scorer = LanguageScorer.create(config, base)
     if config.model.gradient_checkpointing:

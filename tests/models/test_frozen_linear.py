@@ -147,7 +147,9 @@ class TestLayers:
     def test_a_base_with_low_rank_updates(self, always, monkeypatch, tmp_path, family):
         base = load_base(str(tiny_models.write_model(tmp_path, family)), torch.float32)
         speed_up(base)
-        model = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False))
+        stored = {"fan_in_fan_out": family.startswith("gpt2")}
+        lora = LoraConfig(r=2, target_modules="all-linear", init_lora_weights=False, **stored)
+        model = get_peft_model(base, lora)
         ids = torch.arange(6)[None]
 
         def gradients() -> list[torch.Tensor]:

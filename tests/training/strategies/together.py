@@ -79,7 +79,7 @@ def scorer(config: Config) -> LanguageScorer:
     torch.manual_seed(config.seed)
     made = LanguageScorer.create(config, load_base(config.model.base, base_dtype(config, CPU)))
     if config.model.gradient_checkpointing:
-        made.model.get_base_model().gradient_checkpointing_enable({"use_reentrant": False})
+        made.model.get_base_model().activation_checkpointing_enable({"use_reentrant": False})
     return made
 
 
