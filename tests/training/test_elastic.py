@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from cosdpo.config import Config
 from cosdpo.training.checkpoint import Clock
-from cosdpo.training.loop import World, optimizer_for, train, train_together
+from cosdpo.training.loop import World, optimizer_for, train_together
 from cosdpo.training.strategies.strategy import Strategy
 from tests.tiny_models import preferences, scorer, settings
-
-ROOT = Path(__file__).parents[2]
+from tests.training.runs import assert_same_figures, shared_run, whole_run
 
 
 @pytest.fixture
@@ -83,22 +78,13 @@ def test_gradients_of_unequal_shares_average_to_that_of_the_batch(tiny, changes,
 @pytest.mark.parametrize("size", [3, pytest.param(5, marks=pytest.mark.slow)])
 def test_one_three_and_five_workers_have_the_same_trajectory(tiny, tmp_path, size):
     config = tiny(training__micro_batch=1 if size == 3 else 0)
-    module, lines = scorer(config), []
-    data = preferences(Path(config.model.base), config)
-    train(module, data, config, optimizer_for(module, config), Clock(), lines.append, lambda clock: None)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
-    command = [sys.executable, "-m", "tests.training.two_workers", str(tmp_path)]
-    workers = [subprocess.Popen([*command, str(rank), str(size)], cwd=ROOT) for rank in range(size)]
-    assert [worker.wait(timeout=200) for worker in workers] == [0] * size
-    for rank in range(size):
-        trained = load_file(tmp_path / f"trained.{rank}.safetensors")
-        for name, parameter in module.named_parameters():
-            if parameter.requires_grad:
-                torch.testing.assert_close(trained[name], parameter.detach(), rtol=1e-5, atol=1e-5, msg=name)
-    logged = [json.loads(line) for line in (tmp_path / "lines.0").read_text().splitlines()]
-    for ours, right in zip(logged, lines, strict=True):
-        for key in ("step", "loss", "loss/kind", "loss/short", "gradient_norm"):
-            assert ours[key] == pytest.approx(right[key], rel=1e-4)
+    expected, lines = whole_run(config)
+    workers, logged = shared_run(config, tmp_path, size)
+    for ours in workers:
+        assert ours.keys() == expected.keys()
+        for name, tensor in expected.items():
+            torch.testing.assert_close(ours[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
+    assert_same_figures(logged, lines, ("loss", "loss/kind", "loss/short", "gradient_norm"), 1e-4)
 
 
 def test_a_notice_is_answered_by_a_checkpoint_at_once_and_only_by_one(tiny):

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
 
 from cosdpo.config import Config
-from cosdpo.training.checkpoint import Clock, load_state, save_state
-from cosdpo.training.loop import optimizer_for, train
-from tests.tiny_rankers import disturb, ranking_data, scorer, settings
+from tests.tiny_rankers import settings
+from tests.training.runs import Tensors, assert_same_figures, resumed_run, shared_run, whole_run
 
-ROOT = Path(__file__).parents[2]
-KEYS = ("step", "loss", "loss/a", "loss/b", "gradient_norm")
-Lines = list[dict[str, float]]
+KEYS = ("loss", "loss/a", "loss/b", "gradient_norm")
 
 
 def run_of_12_steps(**changes: object) -> Config:
@@ -27,11 +17,7 @@ def run_of_12_steps(**changes: object) -> Config:
     return settings(**defaults | changes)
 
 
-def trained(module: nn.Module) -> dict[str, Tensor]:
-    return {n: p.detach().clone() for n, p in module.named_parameters() if p.requires_grad}
-
-
-def assert_same(ours: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float = 1e-5) -> None:
+def assert_same(ours: Tensors, expected: Tensors, tolerance: float = 1e-5) -> None:
     """Of what the loss can see: the keys' bias and the last norm's move all scores of a list alike, so that their
     gradients are rounding alone, which AdamW makes whole steps of.
     """
@@ -43,15 +29,6 @@ def assert_same(ours: dict[str, Tensor], expected: dict[str, Tensor], tolerance:
         if name.endswith("qkv.bias"):
             seen.view(3, -1)[1] = False
         torch.testing.assert_close(ours[name][seen], tensor[seen], rtol=tolerance, atol=tolerance, msg=name)
-
-
-def whole_run(config: Config) -> tuple[dict[str, Tensor], Lines]:
-    """Trained tensors and metrics of an uninterrupted run."""
-    module, lines = scorer(config), []
-    train(
-        module, ranking_data(config), config, optimizer_for(module, config), Clock(), lines.append, lambda clock: None
-    )
-    return trained(module), lines
 
 
 @pytest.mark.parametrize(
@@ -66,30 +43,9 @@ def whole_run(config: Config) -> tuple[dict[str, Tensor], Lines]:
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, changes):
     config = run_of_12_steps(**changes, training__checkpoint_every=5)
     expected, lines = whole_run(config)
-    data, first = ranking_data(config), scorer(config)
-    optimizer = optimizer_for(first, config)
-
-    def save(clock: Clock) -> None:
-        save_state(tmp_path, first, optimizer, clock)
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(first, data, config, optimizer, Clock(), lambda line: None, save)
-
-    torch.manual_seed(99)  # nothing may hang on the state of the process that goes on
-    second = scorer(config.model_copy(update={"seed": 1}))
-    disturb(second)
-    optimizer = optimizer_for(second, config)
-    clock = load_state(tmp_path, second, optimizer)
-    assert clock.step == 5
-    resumed: Lines = []
-    end = train(second, data, config, optimizer, clock, resumed.append, lambda clock: None)
-    assert end.step == 12
-    assert_same(trained(second), expected)
-    assert len(resumed) == 7
-    for ours, right in zip(resumed, lines[5:], strict=True):
-        for key in (*KEYS, "learning_rate"):
-            assert ours[key] == pytest.approx(right[key], rel=1e-5)
+    ours, resumed = resumed_run(config, tmp_path)
+    assert_same(ours, expected)
+    assert_same_figures(resumed, lines[5:], (*KEYS, "learning_rate"), 1e-5)
 
 
 @pytest.mark.parametrize("architecture", ["transformer", "mlp"])
@@ -99,24 +55,16 @@ def test_micro_batches_add_up_to_the_batch(architecture):
     for micro in (1, 3, 8):
         ours, lines = whole_run(run_of_12_steps(**form, training__micro_batch=micro))
         assert_same(ours, expected)
-        for line, right in zip(lines, whole, strict=True):
-            for key in KEYS:
-                assert line[key] == pytest.approx(right[key], rel=1e-4)
+        assert_same_figures(lines, whole, KEYS, 1e-4)
 
 
 def test_two_workers_train_like_one_at_the_same_global_batch(tmp_path):
     config = run_of_12_steps(training__steps=6, training__micro_batch=2, training__log_every=3)
     expected, lines = whole_run(config)
-    (tmp_path / "config.json").write_text(config.model_dump_json())
-    command = [sys.executable, "-m", "tests.training.two_workers", str(tmp_path)]
-    workers = [subprocess.Popen([*command, str(rank)], cwd=ROOT) for rank in (0, 1)]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
-    for rank in (0, 1):
-        assert_same(load_file(tmp_path / f"trained.{rank}.safetensors"), expected)
-    logged = [json.loads(line) for line in (tmp_path / "lines.0").read_text().splitlines()]
-    for ours, right in zip(logged, lines, strict=True):
-        for key in KEYS:
-            assert ours[key] == pytest.approx(right[key], rel=1e-4)
+    workers, logged = shared_run(config, tmp_path)
+    for ours in workers:
+        assert_same(ours, expected)
+    assert_same_figures(logged, lines, KEYS, 1e-4)
 
 
 def test_a_run_is_a_function_of_its_seed():

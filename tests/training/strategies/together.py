@@ -31,7 +31,7 @@ from cosdpo.training.strategies.fsdp import shard
 from cosdpo.training.strategies.start import start
 from cosdpo.training.strategies.strategy import Strategy
 from tests import tiny_models
-from tests.training.two_workers import leave
+from tests.training.runs import leave
 
 CPU = torch.device("cpu")
 
