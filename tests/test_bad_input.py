@@ -14,7 +14,7 @@ import pytest
 from cosdpo.cli import main
 from cosdpo.run import run
 from tests.refusals import RayStartedError, refusal, without_ray, words
-from tests.tiny_models import letters, rows, write_model, write_rows
+from tests.tiny_models import job_options, letters, rows, write_model, write_rows
 
 ROOT = Path(__file__).parents[1]
 Job = Callable[..., str]
@@ -28,13 +28,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def arguments(base, tmp_path) -> dict[str, str]:
     """The options of a run that nothing is wrong with."""
-    return {
-        "model.base": str(base),
-        "data.train": str(write_rows(tmp_path / "train.jsonl", rows(12, 0))),
-        "data.validation": str(write_rows(tmp_path / "validation.jsonl", rows(4, 1))),
-        "objectives": "kind,short",
-        "output": str(tmp_path / "run"),
-    }
+    return job_options(base, tmp_path)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from cosdpo.comparison.compare import compare
 from cosdpo.config import Config
 from cosdpo.train import train
 from tests.refusals import RayStartedError, refusal, without_ray, words
-from tests.tiny_models import rows, write_model, write_rows
+from tests.tiny_models import job_options, write_model
 from tests.tiny_rankers import query_lists, write_letor
 
 LENGTHS = (4, 3, 5, 4, 2, 6, 4, 4, 3, 5)
@@ -33,13 +33,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def language(base, tmp_path) -> dict[str, str]:
     """The options of a run that nothing is wrong with."""
-    return {
-        "model.base": str(base),
-        "data.train": str(write_rows(tmp_path / "train.jsonl", rows(12, 0))),
-        "data.validation": str(write_rows(tmp_path / "validation.jsonl", rows(4, 1))),
-        "objectives": "kind,short",
-        "output": str(tmp_path / "run"),
-    }
+    return job_options(base, tmp_path)
 
 
 @pytest.fixture

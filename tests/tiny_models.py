@@ -155,3 +155,14 @@ def write_rows(path: Path, made: Sequence[dict[str, object]]) -> Path:
     """JSON lines, where a float nan becomes NaN."""
     path.write_text("".join(json.dumps(row) + "\n" for row in made))
     return path
+
+
+def job_options(base: Path, folder: Path) -> dict[str, str]:
+    """Options of a job, by dotted key, that nothing is wrong with; its files lie in `folder`, its run is not there."""
+    return {
+        "model.base": str(base),
+        "data.train": str(write_rows(folder / "train.jsonl", rows(12, 0))),
+        "data.validation": str(write_rows(folder / "validation.jsonl", rows(4, 1))),
+        "objectives": "kind,short",
+        "output": str(folder / "run"),
+    }

@@ -12,7 +12,7 @@ from cosdpo.errors import InputError
 from cosdpo.sweep.sweep import sweep
 from tests import tiny_rankers
 from tests.refusals import RayStartedError, refusal, without_ray, words
-from tests.tiny_models import rows, write_model, write_rows
+from tests.tiny_models import job_options, write_model
 from tests.tiny_rankers import query_lists, write_letor
 
 Job = Callable[..., str]
@@ -26,11 +26,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def arguments(base, tmp_path) -> dict[str, str]:
     """The options of a sweep that nothing is wrong with."""
-    return {
-        "model.base": str(base),
-        "data.train": str(write_rows(tmp_path / "train.jsonl", rows(12, 0))),
-        "data.validation": str(write_rows(tmp_path / "validation.jsonl", rows(4, 1))),
-        "objectives": "kind,short",
+    return job_options(base, tmp_path) | {
         "training.steps": "20",
         "output": str(tmp_path / "sweep"),
         "sweep.space": "{temperature: 'loguniform(0.1, 1)', model.lora_rank: 'int(4, 8)'}",
