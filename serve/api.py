@@ -12,6 +12,7 @@ from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import FileResponse
 from fastapi.security import HTTPBearer
 from fastapi.staticfiles import StaticFiles
+from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
 import cosdpo
@@ -47,7 +48,7 @@ def build(backend: Backend, settings: Settings, hashes: Sequence[str]) -> tuple[
     Args:
         hashes: hashed API keys; none leaves the service open to this machine.
     """
-    app = FastAPI(title="cosdpo", version=cosdpo.__version__, description=DESCRIPTION)
+    app = FastAPIOffline(redoc_url=None, title="cosdpo", version=cosdpo.__version__, description=DESCRIPTION)
     metrics = Metrics()
     app.state.service = Service(backend, settings.limits, metrics, settings.request_timeout_s)
     answer_errors(app)

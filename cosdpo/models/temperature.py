@@ -45,7 +45,7 @@ def temperatures(asked: Temperature, trained: Sequence[float], conditioned: bool
         return beta
     if beta.shape != usual.shape or not np.isfinite(beta).all() or (beta <= 0).any():
         raise InputError(f"temperature must be a number > 0, or {len(usual)} of them, one per objective")
-    if not conditioned and not np.allclose(beta / beta.sum(), usual / usual.sum(), rtol=1e-6):
+    if not conditioned and not np.allclose(beta / beta.max(), usual / usual.max(), rtol=1e-6):
         raise InputError(
             f"temperature {beta.tolist()} has other ratios than the trained {usual.tolist()}; give a multiple of "
             "those, or train with model.temperature_conditioned true"
@@ -60,7 +60,7 @@ def ratio(beta: Floats, trained: Sequence[float], smallest: float = 0.0) -> floa
         InputError: c is below `smallest`.
     """
     usual = np.asarray(trained, dtype=np.float64)
-    c = 1.0 if np.array_equal(beta, usual) else float(beta.sum() / usual.sum())
+    c = 1.0 if np.array_equal(beta, usual) else sum(beta.tolist()) / sum(usual.tolist())  # inf where the sum is too large
     if c < smallest * (1 - 1e-9):  # the smallest that the message names shall be taken
         raise InputError(
             f"temperature {beta.mean():g} is {c:.2g} of the trained {usual.mean():g}; give at least "

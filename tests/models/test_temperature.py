@@ -47,6 +47,11 @@ class TestAsked:
         assert ratio(np.array([0.1, 0.2]), [0.1, 0.2]) == 1.0
         assert ratio(np.array([math.inf, math.inf]), [0.1, 0.2]) == math.inf
 
+    def test_numbers_whose_sum_is_no_number(self):
+        huge = temperatures([1e308, 1e308], [0.1, 0.1], False)
+        np.testing.assert_array_equal(huge, [1e308, 1e308])
+        assert ratio(huge, [0.1, 0.1]) == math.inf
+
     def test_far_below_the_trained_one_is_refused_with_the_bound(self):
         assert ratio(np.array([0.01]), [0.1], SMALLEST_RATIO) == pytest.approx(0.1)
         with pytest.raises(InputError, match=r"0\.005 is 0\.05 of the trained 0\.1; give at least 0\.01"):

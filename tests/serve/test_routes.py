@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -256,4 +258,12 @@ async def test_documentation_has_examples_that_work(serve: Serve) -> None:
                     example["prompt"] = "a"
                 answer = await served.post(path, example)
                 assert answer.status_code == 200, answer.text
-        assert (await served.client.get("/docs")).status_code == 200
+
+
+async def test_the_documentations_page_needs_nothing_from_outside(serve: Serve) -> None:
+    async with serve() as served:
+        page = (await served.client.get("/docs")).text
+        linked = re.findall(r'(?:src|href)="([^"]+)"', page)
+        assert {Path(path).suffix for path in linked} == {".js", ".css", ".png"}
+        for path in linked:
+            assert (await served.client.get(path)).status_code == 200
