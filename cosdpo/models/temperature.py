@@ -60,7 +60,8 @@ def ratio(beta: Floats, trained: Sequence[float], smallest: float = 0.0) -> floa
         InputError: c is below `smallest`.
     """
     usual = np.asarray(trained, dtype=np.float64)
-    c = 1.0 if np.array_equal(beta, usual) else sum(beta.tolist()) / sum(usual.tolist())  # inf where the sum is too large
+    # Plain sums: infinity where numbers are too large to be added up, without a word.
+    c = 1.0 if np.array_equal(beta, usual) else sum(beta.tolist()) / sum(usual.tolist())
     if c < smallest * (1 - 1e-9):  # the smallest that the message names shall be taken
         raise InputError(
             f"temperature {beta.mean():g} is {c:.2g} of the trained {usual.mean():g}; give at least "
