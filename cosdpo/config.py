@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 MethodName = Literal["cos", "linear_scalarization", "soup", "modpo"]
+Comparisons = Literal["pairwise", "listwise", "rankings"]
 LARGEST_GRID = 70
 """Weights of an evaluation grid whose partitions are not given."""
 
@@ -101,9 +102,10 @@ class DataConfig(Section):
     """Share of training contexts held out when data.validation is empty."""
     format: Literal["auto", "scored", "pku", "hh"] = "auto"
     """Schema of the rows; auto recognises it from the column names."""
-    comparisons: Literal["pairwise", "listwise"] = "pairwise"
-    """pairwise trains on every ordered pair of candidates (ties masked), listwise on a target distribution (always the
-    case for rankers)."""
+    comparisons: Comparisons = "pairwise"
+    """pairwise trains on every ordered pair of candidates, listwise on a target distribution (the default of rankers),
+    rankings on the likelihood of the whole order, in which tied candidates are not compared. Rankers know the last
+    two."""
     targets: Literal["argmax", "proportional", "gains", "softmax"] = "argmax"
     """Target distribution of listwise comparisons: all mass on the best candidate, scores normalised to sum 1,
     NDCG's gains 2^score - 1 normalised to sum 1 (the default of rankers), or the softmax of the standardised scores."""

@@ -59,20 +59,31 @@ def preferences_across(scores: Tensor, group: int) -> Tensor:
     return lists[..., :, None] > lists[..., None, :]
 
 
-def plackett_luce(rewards: Tensor, rankings: Tensor, beta: Tensor, mask: Tensor) -> Tensor:
+def plackett_luce(rewards: Tensor, scores: Tensor, beta: Tensor) -> Tensor:
     """Negative log-likelihood of whole rankings under Plackett-Luce, shape [B, m].
 
-    L_j = - sum_k [ s_k - log sum_{l >= k} exp(s_l) ] with s = beta_j r sorted by objective j, best first. The sums
-    run through logcumsumexp, so that no exponential overflows and no epsilon is needed.
+    With s = beta_j r, every candidate i that has others strictly below it is a choice of i out of itself and those:
+
+        L_j = - sum_i [ s_i - log( exp(s_i) + sum_{k below i} exp(s_k) ) ]
+            = - sum_i log sigmoid( s_i - log sum_{k below i} exp(s_k) )
+
+    A strict order gives the likelihood of that order, one winner over equal others the listwise loss, n = 2 exactly DPO
+    (Rafailov et al. 2023, equation 7). Ties are ours: tied candidates are not compared with each other, and the sum is
+    then one of log-likelihoods of choices that overlap.
 
     Args:
-        rankings: [B, m, n] candidate indices, best first; padded candidates last.
+        scores: [B, m, n] by which objective j ranks, NaN where a candidate does not exist or is unlabelled: it is then
+            in no choice.
     """
-    logits = (beta[:, :, None] * rewards[:, None, :]).masked_fill(~mask[:, None, :], float("-inf"))
-    ordered = logits.gather(-1, rankings)
-    tails = ordered.flip(-1).logcumsumexp(-1).flip(-1)
-    exists = mask[:, None, :].expand_as(logits).gather(-1, rankings)
-    return -torch.where(exists, ordered - tails, 0.0).sum(-1)
+    nowhere = scores.isnan()
+    ranked, order = scores.masked_fill(nowhere, float("-inf")).sort(-1, descending=True)
+    logits = (beta[:, :, None] * rewards[:, None, :]).masked_fill(nowhere, float("-inf")).gather(-1, order)
+    below = torch.searchsorted(-ranked, -ranked, right=True)  # place of the first candidate strictly below
+    chosen = below < (~nowhere).sum(-1, keepdim=True)
+    # logcumsumexp: no exponential overflows, and no epsilon is needed.
+    tails = F.pad(logits.flip(-1).logcumsumexp(-1).flip(-1), (0, 1), value=float("-inf"))
+    margins = logits - tails.gather(-1, below)
+    return -F.logsigmoid(torch.where(chosen, margins, float("inf"))).sum(-1)
 
 
 def cosmos_penalty(weights: Tensor, losses: Tensor, labelled: Tensor) -> Tensor:

@@ -203,6 +203,7 @@ class TestSettings:
             ({"training__batch_size": "6"}, "training.batch_size 6 is not a multiple"),
             ({"training__micro_batch": "6"}, "training.micro_batch 6 is not a multiple"),
             ({"data__comparisons": "listwise"}, "set data.comparisons pairwise"),
+            ({"data__comparisons": "rankings"}, "set data.comparisons pairwise"),
         ],
     )
     def test_groups_that_cannot_be_compared(self, job, changes, message):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -39,6 +40,18 @@ def prefers(n: int, *pairs: tuple[int, int]) -> Tensor:
 
 def everything(*shape: int) -> Tensor:
     return torch.ones(*shape, dtype=torch.bool)
+
+
+def softmaxes(values: list[float], ranking: Sequence[int]) -> float:
+    """Probability of an order under Plackett-Luce, as its definition has it: who is first, second and so on."""
+    return math.prod(
+        math.exp(values[i]) / sum(math.exp(values[k]) for k in ranking[place:]) for place, i in enumerate(ranking)
+    )
+
+
+def scores_of(*rankings: Sequence[int]) -> Tensor:
+    """[1, m, n] scores that rank the candidates so, one objective for each ranking."""
+    return -torch.argsort(torch.tensor(rankings)).double()[None]
 
 
 def trl_sigmoid_loss(chosen: Tensor, rejected: Tensor, ref_chosen: Tensor, ref_rejected: Tensor, beta: float) -> Tensor:
@@ -165,8 +178,29 @@ class TestThreeCandidatesByHand:
         ],
     )
     def test_plackett_luce(self, ranking, beta, expected):
-        loss = plackett_luce(self.rewards, torch.tensor([[ranking]]), tensor([beta]), everything(1, 3))
+        loss = plackett_luce(self.rewards, scores_of(ranking), tensor([beta]))
         assert loss.item() == pytest.approx(expected, rel=1e-14)
+
+    @pytest.mark.parametrize(
+        ("scores", "expected"),
+        [
+            ([1, 1, 0], LN(5 / 4) + LN(3 / 2)),  # 4 of 4 + 1 and 2 of 2 + 1
+            ([-3, 7, 7], LN(6 / 2) + LN(5)),  # 2 of 2 + 4 and 1 of 1 + 4
+            ([0.5, 0.5, 0.5], 0.0),
+            ([math.nan, 1, 0], LN(3 / 2)),  # an unlabelled candidate is in no choice
+            ([1, math.nan, math.nan], 0.0),
+        ],
+    )
+    def test_plackett_luce_with_ties(self, scores, expected):
+        loss = plackett_luce(self.rewards, tensor([scores]), tensor([1]))
+        assert loss.item() == pytest.approx(expected, rel=1e-14)
+
+    @pytest.mark.parametrize("winner", range(3))
+    def test_one_winner_over_equal_others_is_listwise(self, winner):
+        target = torch.eye(3, dtype=torch.float64)[winner][None, None]
+        ranked = plackett_luce(self.rewards, target, tensor([2]))
+        listwise = listwise_dpo(self.rewards, target, tensor([2]), everything(1, 3))
+        torch.testing.assert_close(ranked, listwise, rtol=1e-14, atol=0)
 
     def test_every_objective_has_its_own_temperature(self):
         targets = tensor([[1, 0, 0], [1, 0, 0]])
@@ -195,11 +229,48 @@ class TestPreferencesAcross:
             assert torch.equal(preferred[:, j], values[:, :, None] > values[:, None, :])
 
 
-def test_plackett_luce_is_a_distribution_over_rankings():
-    rewards = tensor([0.3, -1.2, 2.0, 0.1])
-    rankings = torch.tensor(list(itertools.permutations(range(4))))[None]  # as 24 objectives of one context
-    losses = plackett_luce(rewards, rankings, torch.full((1, 24), 0.7, dtype=torch.float64), everything(1, 4))
-    assert torch.exp(-losses).sum().item() == pytest.approx(1, rel=1e-12)
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_plackett_luce_of_a_strict_order_is_the_product_of_softmaxes(n):
+    rewards = tensor([0.3, -1.2, 2.0, 0.1][:n])
+    rankings = list(itertools.permutations(range(n)))  # as n! objectives of one context
+    betas = torch.linspace(0.1, 3, len(rankings), dtype=torch.float64)[None]
+    losses = plackett_luce(rewards, scores_of(*rankings), betas)
+    expected = [softmaxes((b * rewards[0]).tolist(), order) for b, order in zip(betas[0], rankings, strict=True)]
+    assert torch.exp(-losses)[0].tolist() == pytest.approx(expected, rel=1e-12)
+    together = plackett_luce(rewards, scores_of(*rankings), torch.full_like(betas, 0.7))
+    assert torch.exp(-together).sum().item() == pytest.approx(1, rel=1e-12)
+
+
+def test_plackett_luce_of_two_is_dpo():
+    rewards = torch.randn(5, 2, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    beta = tensor([0.1, 2.0]).expand(5, 2)
+    scores = scores_of([0, 1], [1, 0]).expand(5, 2, 2)
+    preferred = torch.cat([prefers(2, (0, 1)), prefers(2, (1, 0))], 1).expand(5, 2, 2, 2)
+    torch.testing.assert_close(
+        plackett_luce(rewards, scores, beta), pairwise_dpo(rewards, preferred, beta), rtol=1e-12, atol=0
+    )
+
+
+def test_plackett_luce_equals_the_choices_one_by_one():
+    """Each candidate out of itself and those strictly below it, with ties, gaps and padding; gradients too."""
+    random = torch.Generator().manual_seed(2)
+    rewards = torch.randn(6, 7, generator=random, dtype=torch.float64).requires_grad_()
+    scores = torch.randint(-2, 2, (6, 2, 7), generator=random).double()
+    scores[torch.rand(6, 2, 7, generator=random) < 0.2] = torch.nan
+    scores[1, 0], scores[2, 1], scores[3, :, 4:] = torch.nan, 1.0, torch.nan
+    beta = 0.5 + torch.rand(6, 2, generator=random, dtype=torch.float64)
+    losses = torch.zeros(6, 2, dtype=torch.float64)
+    for b, j, i in itertools.product(range(6), range(2), range(7)):
+        below = [k for k in range(7) if scores[b, j, k] < scores[b, j, i]]
+        if below:
+            losses[b, j] -= (beta[b, j] * rewards[b, [i, *below]]).log_softmax(0)[0]
+    ours = plackett_luce(rewards, scores, beta)
+    torch.testing.assert_close(ours, losses, rtol=1e-12, atol=1e-14)
+    assert (ours == 0).nonzero().tolist() == [[1, 0], [2, 1]]
+    weights = torch.randn(6, 2, generator=random, dtype=torch.float64)
+    (gradient,) = torch.autograd.grad((weights * ours).sum(), rewards)
+    (expected,) = torch.autograd.grad((weights * losses).sum(), rewards)
+    torch.testing.assert_close(gradient, expected, rtol=1e-10, atol=1e-13)
 
 
 def test_no_overflow_at_rewards_of_ten_thousand():
@@ -211,8 +282,26 @@ def test_no_overflow_at_rewards_of_ten_thousand():
     assert listwise_dpo(rewards, tensor([[0, 0, 1]]).float(), beta, all_there).item() == 2e4
     assert pairwise_dpo(rewards, prefers(3, (0, 2)), beta).item() == 0
     assert pairwise_dpo(rewards, prefers(3, (2, 0)), beta).item() == 2e4
-    assert plackett_luce(rewards, torch.tensor([[[0, 1, 2]]]), beta, all_there).item() == 0
-    assert plackett_luce(rewards, torch.tensor([[[2, 1, 0]]]), beta, all_there).item() == 3e4
+    assert plackett_luce(rewards, scores_of([0, 1, 2]), beta).item() == 0
+    assert plackett_luce(rewards, scores_of([2, 1, 0]), beta).item() == 3e4
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        # The likely order is sure of itself; in the reverse each choice is lost to the best below it: the last one to
+        # the first, the middle one too.
+        ([2, 1, 0], [0, 0, 0]),
+        ([0, 1, 2], [2, -1, -1]),
+        ([0, 1, 1], [2, -1, -1]),
+        ([1, 1, 1], [0, 0, 0]),
+    ],
+)
+def test_gradients_of_rankings_at_rewards_of_ten_thousand(scores, expected):
+    rewards = tensor([1e4, 0.0, -1e4]).float().requires_grad_()
+    loss = plackett_luce(rewards, tensor([scores]), tensor([1.0]).float())
+    (gradient,) = torch.autograd.grad(loss.sum(), rewards)
+    assert gradient[0].tolist() == pytest.approx(expected, abs=1e-3)
 
 
 def three_losses(rewards: Tensor, padding: int = 0) -> list[Tensor]:
@@ -225,12 +314,14 @@ def three_losses(rewards: Tensor, padding: int = 0) -> list[Tensor]:
     targets[0, :, :3] = tensor([0.2, 0.3, 0.5], [1, 0, 0])
     targets[1, 0, :3] = tensor(0, 1, 0)
     preferred[0, 0, 0, 1] = preferred[0, 1, 2, 0] = preferred[1, 0, 1, 2] = True
-    rankings = torch.tensor([[2, 0, 1, *range(3, n)]]).expand(2, 2, n)
+    scores = torch.full((2, 2, n), torch.nan, dtype=torch.float64)
+    scores[0, :, :3] = tensor([1, 0, 2], [1, 0, 1])
+    scores[1, 0, :3] = tensor(0, 1, 0)
     mask = torch.arange(n).expand(2, n) < 3
     return [
         listwise_dpo(rewards, targets, beta, mask),
         pairwise_dpo(rewards, preferred, beta),
-        plackett_luce(rewards, rankings, beta, mask),
+        plackett_luce(rewards, scores, beta),
     ]
 
 
@@ -247,7 +338,7 @@ def test_padded_candidates_change_neither_losses_nor_gradients():
 
 def test_an_unlabelled_objective_has_loss_and_gradient_zero():
     rewards = tensor([0.5, -1.0, 2.0], [0.1, 0.2, 0.3]).requires_grad_()
-    for loss in three_losses(rewards)[:2]:
+    for loss in three_losses(rewards):
         assert loss[1, 1].item() == 0
         (gradient,) = torch.autograd.grad(loss[1, 1], rewards)
         assert gradient.eq(0).all()

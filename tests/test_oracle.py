@@ -11,6 +11,7 @@ is softmax(beta r) = sum_j w_j p^j in the same way.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -157,12 +158,12 @@ TARGETS = torch.randn(3, 2, 4, generator=RANDOM, dtype=torch.float64).softmax(-1
 TARGETS[1, 0] = 0  # the second context is unlabelled for the first objective
 OPPOSED = torch.ones(4, 4).triu(1).bool()
 PREFERRED = torch.stack([OPPOSED, OPPOSED.T]).expand(3, 2, 4, 4)
-RANKINGS = torch.tensor([[0, 1, 2, 3], [3, 1, 2, 0]]).expand(3, 2, 4)
+RANKED = torch.tensor([[3, 2, 1, 0], [0, 2, 1, 2]]).double().expand(3, 2, 4)
 WEIGHTS = np.array([0.35, 0.65])
 LOSSES = {
     "listwise": lambda r, beta: listwise_dpo(r, TARGETS, beta, MASK),
     "pairwise": lambda r, beta: pairwise_dpo(r, PREFERRED, beta),
-    "plackett_luce": lambda r, beta: plackett_luce(r, RANKINGS, beta, MASK),
+    "plackett_luce": lambda r, beta: plackett_luce(r, RANKED, beta),
 }
 
 
@@ -172,6 +173,19 @@ def test_the_listwise_optimum_is_the_mixture_of_the_targets():
     mixture = (torch.tensor(WEIGHTS)[:, None] * TARGETS).sum(1)
     mixture = mixture / mixture.sum(1, keepdim=True)  # of the labelled objective alone in the second context
     torch.testing.assert_close((0.5 * rewards).softmax(-1), mixture, rtol=0, atol=1e-9)
+
+
+def test_the_optimum_of_rankings_is_the_utilities_that_they_come_from():
+    # All 24 orders of 4 candidates, each as often as Plackett-Luce with these utilities gives it.
+    utilities, beta = np.array([1.0, -0.5, 0.3, 2.0]), 0.5
+    orders = [list(order) for order in itertools.permutations(range(4))]
+    worth = np.exp(utilities)
+    shares = np.array([np.prod([worth[o[k]] / worth[o[k:]].sum() for k in range(4)]) for o in orders])
+    assert shares.sum() == pytest.approx(1)
+    scores = torch.tensor([[[-order.index(i) for i in range(4)] for order in orders]]).double()
+    betas = torch.full((1, 24), beta, dtype=torch.float64)
+    rewards = minimise(lambda r: weighted(plackett_luce(r, scores, betas), shares), (1, 4))[0].numpy()
+    np.testing.assert_allclose(beta * (rewards - rewards.mean()), utilities - utilities.mean(), atol=1e-8)
 
 
 @pytest.mark.parametrize("loss", LOSSES)

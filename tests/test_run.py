@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -153,6 +154,20 @@ class TestRunFolder:
         config, _ = plain
         kept = sorted(path.name for path in config.output.rglob("checkpoint_0*"))
         assert kept == ["checkpoint_00000100", "checkpoint_00000120"]
+
+
+def test_rankings_from_the_rows_to_the_front(make):
+    front = run(make("rankings", data__comparisons="rankings", training__steps=60, grid__partitions=2))
+    loss = front.metrics["loss"]
+    for j, name in enumerate(front.objectives):
+        # The base chooses each candidate at random out of itself and those strictly below it.
+        found = [row["scores"][name] for row in rows(20, 1)]
+        below = [sum(other < score for other in scores) for scores in found for score in scores]
+        assert loss.base[j] == pytest.approx(np.mean([math.log(1 + count) for count in below if count]), abs=1e-6)
+    assert loss.reference_point == loss.base
+    first, last = (front.points[i].values["loss"] for i in (0, -1))  # (0, 1) and (1, 0)
+    assert last[0] < loss.base[0] - 0.05
+    assert first[1] < loss.base[1] - 0.05
 
 
 def test_more_workers_than_the_cluster_has(make):

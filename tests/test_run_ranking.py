@@ -138,6 +138,14 @@ class TestRunFolder:
         assert values[0, 1] > values[-1, 1] + 0.1
         assert plain[1].metrics["ndcg@10"].hypervolume > 0
 
+    def test_the_weights_steer_what_rankings_train(self, plain, make):
+        base = plain[0].output / "base" / "checkpoint"
+        front = cross_validation.run(make("rankings", data__comparisons="rankings", model__base=str(base)))
+        values = front.values("ndcg@10")
+        assert values[-1, 0] > values[0, 0] + 0.05
+        assert values[0, 1] > values[-1, 1] + 0.1
+        assert front.metrics["ndcg@10"].hypervolume > 0
+
     def test_the_base_has_learnt_the_main_label(self, plain):
         _, front = plain
         assert front.main is not None

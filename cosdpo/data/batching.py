@@ -16,10 +16,11 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from cosdpo.config import DataConfig
+from cosdpo.config import Comparisons, DataConfig
 from cosdpo.data.comparisons import pairwise_preferences, target_distribution
 from cosdpo.data.preferences import Preferences
 from cosdpo.errors import InputError
+from cosdpo.losses import listwise_dpo, pairwise_dpo, plackett_luce
 
 Floats = npt.NDArray[np.float64]
 BATCHES_SORTED_TOGETHER = 32
@@ -37,21 +38,31 @@ class Batch:
     """[B, n] reference scores."""
     mask: Tensor
     """[B, n] bool, true where a candidate exists."""
+    form: Comparisons
+    """What the losses compare (data.comparisons)."""
+    scores: Tensor
+    """[B, m, n] labels, NaN where a candidate does not exist or is unlabelled."""
     preferred: Tensor
-    """[B, m, n, n] bool, [b, j, i, k] true where objective j prefers candidate i to k."""
+    """[B, m, n, n] bool, [b, j, i, k] true where objective j prefers candidate i to k; empty for rankers."""
     targets: Tensor
     """[B, m, n] target distributions; zero where the context carries no preference for objective j."""
     items: int
     """Tokens or documents in the batch."""
     margins: Tensor | None = None
     """[B, n] what MO-DPO subtracts from the rewards (losses.margin_rewards)."""
-    scores: Tensor | None = None
-    """[B, m, n] labels, NaN where a candidate does not exist or is unlabelled; None for rankers."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on `device`."""
         moved: dict[str, Any] = {k: v.to(device) if hasattr(v, "to") else v for k, v in vars(self).items()}
         return Batch(**moved)
+
+    def losses(self, rewards: Tensor, beta: Tensor) -> Tensor:
+        """L_j of each context, [B, m], from rewards [B, n] and temperatures [B, m]."""
+        if self.form == "pairwise":
+            return pairwise_dpo(rewards, self.preferred, beta)
+        if self.form == "rankings":
+            return plackett_luce(rewards, self.scores, beta)
+        return listwise_dpo(rewards, self.targets.to(rewards.dtype), beta, self.mask)
 
 
 class PreferenceData:
@@ -82,7 +93,7 @@ class PreferenceData:
         ]
         self.reference = list(reference or (np.zeros(t.shape[1]) for t in self.targets))
         self.margins: list[Floats] | None = None
-        self.pairwise = data.comparisons == "pairwise"
+        self.form = data.comparisons
         self.lengths = np.array([c.tokens for c in self.contexts])
 
     @classmethod
@@ -105,18 +116,26 @@ class PreferenceData:
         self.margins = None if margins is None else list(margins)
 
     def comparisons(self, objectives: Sequence[str]) -> Floats:
-        """Number of comparisons per objective, [m].
+        """Number of comparisons per objective, [m]: pairs, lists, or the choices that rankings are made of.
 
         Raises:
             InputError: an objective without a single comparison cannot be trained or judged.
         """
-        per_context = [
-            p.sum((1, 2)) if self.pairwise else t.any(1) for p, t in zip(self.preferred, self.targets, strict=True)
-        ]
-        counts: Floats = np.sum(per_context, axis=0).astype(np.float64)
+        counts = self.counts()
         for name, count in zip(objectives, counts, strict=True):
             if count == 0:
                 raise InputError(f"objective {name} has no comparison in the data: all its labels are missing or tied")
+        return counts
+
+    def counts(self) -> Floats:
+        """`comparisons` of objectives that may have none."""
+        if self.form == "pairwise":
+            per_context = [preferred.sum((1, 2)) for preferred in self.preferred]
+        elif self.form == "rankings":
+            per_context = [preferred.any(2).sum(1) for preferred in self.preferred]
+        else:
+            per_context = [preferred.any((1, 2)) for preferred in self.preferred]
+        counts: Floats = np.sum(per_context, axis=0).astype(np.float64)
         return counts
 
     def batch(self, indices: Sequence[int]) -> Batch:
@@ -141,7 +160,7 @@ class PreferenceData:
             for row, index in enumerate(indices):
                 margins[row, : len(self.margins[index])] = torch.from_numpy(self.margins[index])
         items = sum(c.tokens for c in contexts)
-        return Batch(contexts, reference, mask, preferred, targets, items, margins, scores)
+        return Batch(contexts, reference, mask, self.form, scores, preferred, targets, items, margins)
 
     def in_order_of_length(self, batch_tokens: int) -> Iterator[list[int]]:
         """All indices in batches of at most `batch_tokens` tokens, shortest contexts first."""

@@ -1,4 +1,4 @@
-"""Comparisons: what the scores of one context say to the loss, pairwise or listwise.
+"""Comparisons: what the scores of one context say to the loss, in pairs or lists; a ranking is the scores themselves.
 
 Shapes: m objectives, n candidates of one context. A label only counts within its list here; only a run that asks for
 training.compare_across compares scores of different contexts (losses.preferences_across).

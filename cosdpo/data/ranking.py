@@ -71,19 +71,18 @@ def list_targets(labels: Floats, offsets: npt.NDArray[np.int64], kind: str) -> F
 class RankingData:
     """Query lists, labels and reference scores of the objectives that are trained."""
 
-    pairwise = False
     unit = "documents"
 
-    def __init__(self, lists: QueryLists, labels: Floats, data: DataConfig, kind: str | None = None) -> None:
+    def __init__(self, lists: QueryLists, labels: Floats, data: DataConfig) -> None:
         """Reads the target distributions out of the labels.
 
         Args:
             labels: [N, m] in the order of the objectives.
-            kind: form of the targets; None takes data.targets.
         """
         self.lists = lists
         self.labels = labels
-        self.targets = list_targets(labels, lists.offsets, kind or data.targets)
+        self.form = data.comparisons
+        self.targets = list_targets(labels, lists.offsets, data.targets)
         self.reference: Floats = np.zeros(len(labels), dtype=np.float32)
         self.margins: Floats | None = None
         self.lengths = lists.lengths
@@ -96,12 +95,16 @@ class RankingData:
         self.margins = None if margins is None else np.concatenate(margins).astype(np.float32)
 
     def comparisons(self, objectives: Sequence[str]) -> npt.NDArray[np.float64]:
-        """Number of lists that carry a preference for each objective, [m].
+        """Number of lists that carry a preference for each objective, or of the choices that rankings are made of, [m].
 
         Raises:
-            InputError: an objective without a single such list cannot be trained or judged.
+            InputError: an objective without a single list whose labels differ cannot be trained or judged.
         """
-        counts: npt.NDArray[np.float64] = (np.add.reduceat(self.targets, self.lists.offsets[:-1]) > 0.5).sum(0) * 1.0
+        starts = self.lists.offsets[:-1]
+        lowest = np.minimum.reduceat(self.labels, starts)
+        above = self.labels > np.repeat(lowest, self.lengths, 0)
+        told = above if self.form == "rankings" else np.logical_or.reduceat(above, starts)
+        counts: npt.NDArray[np.float64] = told.sum(0).astype(np.float64)
         for name, count in zip(objectives, counts, strict=True):
             if count == 0:
                 raise InputError(f"objective {name} has no list in which its labels differ; choose another feature")
@@ -112,10 +115,14 @@ class RankingData:
         rows = self.lists.documents(indices)
         reference = self.reference[rows]
         packed = PackedLists.of(self.lists.features[rows], self.lengths[np.asarray(indices)], reference)
+        mask = packed.pad(torch.ones(len(rows), dtype=torch.bool))
+        labels = packed.pad(torch.from_numpy(self.labels[rows])).transpose(1, 2)
         return Batch(
             contexts=packed,
             reference=packed.pad(torch.from_numpy(reference)),
-            mask=packed.pad(torch.ones(len(rows), dtype=torch.bool)),
+            mask=mask,
+            form=self.form,
+            scores=labels.masked_fill(~mask[:, None], torch.nan),
             preferred=torch.zeros(0),
             targets=packed.pad(torch.from_numpy(self.targets[rows])).transpose(1, 2),
             items=len(rows),

@@ -16,7 +16,6 @@ Floats = npt.NDArray[np.float64]
 class TrainingData(Protocol):
     """Contexts with comparisons and reference scores; data/batching.py and data/ranking.py have one each."""
 
-    pairwise: bool
     unit: str
     """What a batch's items are: tokens or documents."""
     lengths: npt.NDArray[np.int64]

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from cosdpo.data.batching import Batch, PreferenceData, length_batches
-from cosdpo.losses import listwise_dpo, pairwise_dpo
 
 Floats = npt.NDArray[np.float64]
 Scorer = Callable[[Sequence[Any], Tensor, Tensor], Tensor]
@@ -80,33 +79,28 @@ def profiles(
             scores = score(batch.contexts, w.expand(rows), beta.expand(rows))
         for total, c, one in zip(totals, ratios, scores, strict=True):
             rewards = ((one - batch.reference) * batch.mask).double()
-            total.add(rewards, batch, (c * beta).expand(rows).double(), data.pairwise)
-    return [total.profile() for total in totals]
+            total.add(rewards, batch, (c * beta).expand(rows).double())
+    counts = data.counts()
+    return [total.profile(counts) for total in totals]
 
 
 class _Totals:
     """Sums over the batches at one temperature, [m] each."""
 
     def __init__(self, m: int) -> None:
-        self.right, self.margin, self.pairs, self.loss, self.comparisons = (np.zeros(m) for _ in range(5))
+        self.right, self.margin, self.pairs, self.loss = (np.zeros(m) for _ in range(4))
 
-    def add(self, rewards: Tensor, batch: Batch, beta: Tensor, pairwise: bool) -> None:
+    def add(self, rewards: Tensor, batch: Batch, beta: Tensor) -> None:
         """Counts a batch with rewards [B, n] at temperatures [B, m]."""
         right, margin, pairs = _ordered(rewards, batch)
         self.right += right
         self.margin += margin
         self.pairs += pairs
-        if pairwise:
-            self.loss += pairwise_dpo(rewards, batch.preferred, beta).sum(0).cpu().numpy()
-            self.comparisons += pairs
-        else:
-            losses = listwise_dpo(rewards, batch.targets.double(), beta, batch.mask)
-            self.loss += losses.sum(0).cpu().numpy()
-            self.comparisons += batch.targets.any(-1).sum(0).cpu().numpy()
+        self.loss += batch.losses(rewards, beta).sum(0).cpu().numpy()
 
-    def profile(self) -> Profile:
-        """The means."""
-        return Profile(self.right / self.pairs, self.loss / self.comparisons, self.margin / self.pairs)
+    def profile(self, comparisons: Floats) -> Profile:
+        """The means, of the losses over the comparisons of each objective, [m]."""
+        return Profile(self.right / self.pairs, self.loss / comparisons, self.margin / self.pairs)
 
 
 def _ordered(rewards: Tensor, batch: Batch) -> tuple[Floats, Floats, Floats]:

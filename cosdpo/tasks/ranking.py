@@ -105,7 +105,7 @@ class RankingTask(Task):
                 f"number by --data.auxiliary.{unknown[0]} NUMBER"
             )
         if config.data.comparisons == "pairwise":
-            raise InputError("data.comparisons pairwise is for language models; set it to listwise for rankers")
+            raise InputError("data.comparisons pairwise is for language models; set it to listwise or rankings")
         if config.ranker.architecture == "transformer" and config.ranker.width % config.ranker.heads:
             raise InputError(
                 f"ranker.width {config.ranker.width} is not a multiple of ranker.heads {config.ranker.heads}; change "
@@ -238,7 +238,8 @@ def base_config(config: Config) -> Config:
 
 def base_data(lists: QueryLists, data: DataConfig) -> RankingData:
     """What the base ranker is trained on."""
-    return RankingData(lists, lists.relevance[:, None], data, kind="gains")
+    listnet = data.model_copy(update={"comparisons": "listwise", "targets": "gains"})
+    return RankingData(lists, lists.relevance[:, None], listnet)
 
 
 def train_base(config: Config, lists: QueryLists) -> Path:

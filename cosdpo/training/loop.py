@@ -22,7 +22,7 @@ from cosdpo.config import Config
 from cosdpo.data.batching import Batch, BatchOrder
 from cosdpo.data.training_data import TrainingData
 from cosdpo.errors import InputError
-from cosdpo.losses import conditioned_loss, listwise_dpo, pairwise_dpo, preferences_across
+from cosdpo.losses import conditioned_loss, pairwise_dpo, preferences_across
 from cosdpo.simplex import dirichlet, normalise
 from cosdpo.training.checkpoint import Clock
 from cosdpo.training.strategies.strategy import Strategy
@@ -52,20 +52,15 @@ class Objectives:
     def __init__(self, data: TrainingData, config: Config) -> None:
         counts = data.comparisons(config.objectives)
         self.scale = torch.tensor(len(data) / counts, dtype=torch.float32)
-        self.pairwise = data.pairwise
         self.group = config.training.compare_across
 
     def losses(self, rewards: Tensor, batch: Batch, beta: Tensor) -> Tensor:
         """[B, m] from rewards [B, n] and temperatures [B, m]."""
-        if self.group > 1 and batch.scores is not None:
+        if self.group > 1:
             preferred = preferences_across(batch.scores, self.group)
             losses = pairwise_dpo(rewards.reshape(len(preferred), -1), preferred, beta[:: self.group])
             return (losses / preferred.sum((-1, -2)).clamp(min=1)).repeat_interleave(self.group, 0)
-        if self.pairwise:
-            losses = pairwise_dpo(rewards, batch.preferred, beta)
-        else:
-            losses = listwise_dpo(rewards, batch.targets, beta, batch.mask)
-        return losses * self.scale.to(losses.device)
+        return batch.losses(rewards, beta) * self.scale.to(rewards.device)
 
 
 @dataclass(frozen=True)

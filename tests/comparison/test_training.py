@@ -306,7 +306,7 @@ class TestMargins:
             np.testing.assert_array_equal(same, plain)
             assert np.abs(moved - plain).max() > 0.05
 
-    @pytest.mark.parametrize("comparisons", ["pairwise", "listwise"])
+    @pytest.mark.parametrize("comparisons", ["pairwise", "listwise", "rankings"])
     def test_it_trains_by_the_published_loss(self, tmp_path, comparisons):
         """L = -log sigmoid((1 / w_j) [beta Delta r - sum_k w_k Delta r^k]), with the softmax for lists: the same
         trained scores as a loop of its own that minimises it.
@@ -321,6 +321,7 @@ class TestMargins:
         plain, steps = Table(), config.training.steps
         optimizer = torch.optim.AdamW(plain.parameters(), lr=0.1, weight_decay=0.0)
         pairs = sum(int(p[1].sum()) for p in data.preferred)
+        choices = sum(int(p[1].any(1).sum()) for p in data.preferred)
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = 0.1 * (
                 1.0 if step == 0 else 0.5 * (1 + np.cos(np.pi * (step - 1) / (steps - 1)))
@@ -332,6 +333,11 @@ class TestMargins:
                 if comparisons == "pairwise":
                     for best, worst in np.argwhere(data.preferred[i][1]):
                         loss = loss - nn.functional.logsigmoid(z[best] - z[worst]) / pairs
+                elif comparisons == "rankings":
+                    for best, below in enumerate(data.preferred[i][1]):
+                        if below.any():
+                            rivals = torch.cat([z[best, None], z[torch.from_numpy(below)]])
+                            loss = loss - rivals.log_softmax(0)[0] / choices
                 else:
                     loss = loss - (torch.tensor(data.targets[i][1]) * z.log_softmax(0)).sum() / CONTEXTS
             optimizer.zero_grad()

@@ -63,12 +63,14 @@ def test_moving_a_batch_keeps_everything():
 
 
 def test_comparisons_are_counted_per_objective():
-    # Pairs: 1 + 3 + 1 of the first objective, 0 + 2 + 0 of the second; lists: 3 and 1.
+    # Pairs: 1 + 3 + 1 of the first objective, 0 + 2 + 0 of the second; lists: 3 and 1; candidates with others below
+    # them: 1 + 2 + 1 and 0 + 2 + 0.
     assert example().comparisons(["x", "y"]).tolist() == [5, 2]
     assert example(comparisons="listwise").comparisons(["x", "y"]).tolist() == [3, 1]
+    assert example(comparisons="rankings").comparisons(["x", "y"]).tolist() == [4, 2]
 
 
-@pytest.mark.parametrize("comparisons", ["pairwise", "listwise"])
+@pytest.mark.parametrize("comparisons", ["pairwise", "listwise", "rankings"])
 def test_an_objective_without_any_comparison_is_refused(comparisons):
     scores = [[[1.0, 0.0], None], [[0.0, 1.0], [2.0, 2.0]]]
     settings = DataConfig(comparisons=comparisons)

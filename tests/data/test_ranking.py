@@ -117,7 +117,19 @@ class TestData:
         values: Floats = np.tile(np.arange(4, dtype=np.float32), 300)[:, None]
         made = lists([1200], values.tolist())
         for kind in KINDS:
-            assert RankingData(made, values, PROPORTIONAL, kind=kind).comparisons(["a"]).tolist() == [1]
+            settings = DataConfig(comparisons="listwise", targets=kind)
+            assert RankingData(made, values, settings).comparisons(["a"]).tolist() == [1]
+
+    def test_rankings_count_documents_with_others_below_them(self):
+        made = lists([2, 1, 3], AUXILIARY)
+        labels = np.array([[0, 2], [4, 2], [3, 3], [1, 4], [1, 0], [2, 3]], np.float32)
+        data = RankingData(made, labels, DataConfig(comparisons="rankings"))
+        assert data.comparisons(["a", "b"]).tolist() == [2, 2]
+        # As many as the loss sums over: ln 2 for a choice out of two, ln 3 for one out of three.
+        batch = data.batch([0, 1, 2])
+        losses = batch.losses(torch.zeros(3, 3), torch.ones(3, 2))
+        ln = math.log
+        np.testing.assert_allclose(losses, [[ln(2), 0], [0, 0], [ln(3), ln(3) + ln(2)]], rtol=1e-6)
 
     def test_an_objective_without_information_is_refused(self):
         made = lists([2, 1], [[0, 1], [1, 1], [5, 9]])
@@ -128,7 +140,8 @@ class TestData:
         labels = np.array([[1.0], [3.0]], np.float32)
         made = lists([2], [[0], [0]])
         assert RankingData(made, labels, PROPORTIONAL).targets[:, 0].tolist() == [0.25, 0.75]
-        assert RankingData(made, labels, PROPORTIONAL, kind="gains").targets[:, 0].tolist() == [0.125, 0.875]
+        gains = DataConfig(comparisons="listwise", targets="gains")
+        assert RankingData(made, labels, gains).targets[:, 0].tolist() == [0.125, 0.875]
 
     def test_a_batch_by_hand(self, data):
         batch = data.batch([2, 0])
@@ -142,6 +155,8 @@ class TestData:
         # One document has all of the label in both lists; the other objective has none there.
         assert batch.targets.tolist() == [[[0, 0, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 0]]]
         assert batch.preferred.numel() == 0
+        scores = [[[0, 0, 0], [0, 0, 4]], [[0, 4, math.nan], [0, 0, math.nan]]]
+        np.testing.assert_array_equal(batch.scores, scores)  # takes NaN for equal
 
     def test_padded_and_packed_parts_agree(self, data):
         batch = data.batch([0, 1, 2])

@@ -82,3 +82,17 @@ def test_listwise_by_hand(batch_tokens):
     result = profile(scorer, data(comparisons="listwise"), [1.0, 0.0], [1.0, 2.0], batch_tokens)
     assert result.loss == pytest.approx([(LN(7 / 4) + LN(3) + LN(2)) / 3, (LN(21) + LN(2)) / 2], rel=1e-6)
     assert result.accuracy == pytest.approx([3.5 / 5, 0.5 / 3])  # accuracy is over pairs all the same
+
+
+@pytest.mark.parametrize("batch_tokens", [1, 1000])
+def test_rankings_by_hand(batch_tokens):
+    # Objective 0, beta 1: context 0 is ordered as it should be, 4 of 7 and then 2 of 3; context 1 has 1 of 3, context 2
+    # 1 of 2: four choices. Objective 1, beta 2: the last of context 0 before two that tie, 1 of 21; context 2 ln 2.
+    rankings = data(comparisons="rankings")
+    result = profile(scorer, rankings, [1.0, 0.0], [1.0, 2.0], batch_tokens)
+    losses = [(LN(7 / 4) + LN(3 / 2) + LN(3) + LN(2)) / 4, (LN(21) + LN(2)) / 2]
+    assert result.loss == pytest.approx(losses, rel=1e-6)
+    assert result.accuracy == pytest.approx([3.5 / 5, 0.5 / 3])
+    # The base chooses at random: out of 3, 2, 2 and 2 candidates, and out of 3 and 2.
+    base = profile(None, rankings, [1.0, 0.0], [1.0, 2.0], batch_tokens)
+    assert base.loss == pytest.approx([(LN(3) + 3 * LN(2)) / 4, (LN(3) + LN(2)) / 2], rel=1e-12)

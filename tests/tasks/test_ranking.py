@@ -10,7 +10,7 @@ import torch
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import ranking
-from tests.tiny_rankers import disturb, ranking_data, scorer, settings
+from tests.tiny_rankers import disturb, query_lists, ranking_data, scorer, settings
 
 RATIOS = [1.0, 0.25, 3.0]
 
@@ -75,3 +75,12 @@ def test_findings_have_the_grid_at_one_temperature_after_the_other(stored):
     alone = task.findings([measured(made, config, data, range(3))], grid)
     assert np.array(alone.metrics["ndcg@10"].values).tolist() == values[:3].tolist()
     assert alone.main == main.model_copy(update={"values": main.values[:3]})
+
+
+def test_the_base_is_trained_by_listnet_whatever_is_trained_on_it():
+    lists = query_lists(3, 2)
+    lists.relevance[:] = [0, 1, 3, 2, 2]
+    data = ranking.base_data(lists, settings(data__comparisons="rankings").data)
+    assert data.targets[:, 0].tolist() == [0, 0.125, 0.875, 0, 0]  # 2^l - 1 is 0, 1 and 7
+    assert data.comparisons(["relevance"]).tolist() == [1]
+    assert data.batch([0]).losses(torch.zeros(1, 3), torch.ones(1, 1)).item() == pytest.approx(np.log(3))

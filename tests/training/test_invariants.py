@@ -37,8 +37,9 @@ def tiny(base) -> Callable[..., Config]:
         {"model__lora_dropout": 0.2, "training__weight_decay": 0.1},
         {"scope": "response", "model__temperature_conditioned": True, "training__penalty": 0.5},
         {"data__comparisons": "listwise", "data__targets": "softmax", "training__stratified": False},
+        {"data__comparisons": "rankings", "training__penalty": 0.5},
     ],
-    ids=["dropout", "temperatures", "listwise"],
+    ids=["dropout", "temperatures", "listwise", "rankings"],
 )
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tiny, tmp_path, changes):
     config = tiny(**changes, training__checkpoint_every=5)
@@ -73,7 +74,9 @@ def test_a_run_is_a_function_of_its_seed(tiny):
     assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())
 
 
-def test_training_lowers_the_losses(tiny):
-    _, lines = whole_run(tiny(training__steps=60, training__learning_rate=2e-2, training__log_every=15))
+@pytest.mark.parametrize("comparisons", ["pairwise", "rankings"])
+def test_training_lowers_the_losses(tiny, comparisons):
+    changes = {"data__comparisons": comparisons, "training__steps": 60, "training__log_every": 15}
+    _, lines = whole_run(tiny(**changes, training__learning_rate=2e-2))
     assert lines[0]["loss/kind"] > 1.3 * lines[-1]["loss/kind"]
     assert lines[0]["loss/short"] > 1.3 * lines[-1]["loss/short"]

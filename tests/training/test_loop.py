@@ -97,6 +97,13 @@ class TestByHand:
         assert line["loss/kind"] == pytest.approx((LN(7 / 4) + LN(3) + LN(2)) / 3, rel=1e-6)
         assert line["loss/short"] == pytest.approx((LN(7) + LN(2)) / 2, rel=1e-6)
 
+    def test_rankings(self):
+        config, data, table = by_hand(data__comparisons="rankings")
+        (line,), _ = steps(config, data, table)
+        # Each candidate out of itself and those below: 4 of 7 and 2 of 3, 1 of 3, 1 of 2; and 1 of 7, 1 of 2.
+        assert line["loss/kind"] == pytest.approx((LN(7 / 4) + LN(3 / 2) + LN(3) + LN(2)) / 4, rel=1e-6)
+        assert line["loss/short"] == pytest.approx((LN(7) + LN(2)) / 2, rel=1e-6)
+
     def test_contexts_compared_with_each_other_are_one_list(self):
         config, data, table = by_hand(training__compare_across=3)
         (line,), _ = steps(config, data, table)

@@ -37,8 +37,9 @@ def assert_same(ours: Tensors, expected: Tensors, tolerance: float = 1e-5) -> No
         {"ranker__dropout": 0.2, "training__weight_decay": 0.1},
         {"model__temperature_conditioned": True, "training__penalty": 0.5, "ranker__conditioning": "gates"},
         {"ranker__parametrisation": "scratch", "data__targets": "gains", "ranker__architecture": "mlp"},
+        {"data__comparisons": "rankings", "training__penalty": 0.5},
     ],
-    ids=["dropout", "temperatures", "scratch"],
+    ids=["dropout", "temperatures", "scratch", "rankings"],
 )
 def test_a_resumed_run_ends_like_an_uninterrupted_one(tmp_path, changes):
     config = run_of_12_steps(**changes, training__checkpoint_every=5)
@@ -74,8 +75,10 @@ def test_a_run_is_a_function_of_its_seed():
     assert any(not torch.equal(tensor, other[name]) for name, tensor in first.items())
 
 
-def test_training_lowers_the_losses():
-    _, lines = whole_run(run_of_12_steps(training__steps=60, training__log_every=15, temperature=1.0))
+@pytest.mark.parametrize("comparisons", ["listwise", "rankings"])
+def test_training_lowers_the_losses(comparisons):
+    changes = {"data__comparisons": comparisons, "training__steps": 60, "training__log_every": 15, "temperature": 1.0}
+    _, lines = whole_run(run_of_12_steps(**changes))
     # The targets' own entropy is left in the end.
     assert lines[0]["loss/a"] > lines[-1]["loss/a"] + 0.05
     assert lines[0]["loss/b"] > lines[-1]["loss/b"] + 0.05
