@@ -38,11 +38,12 @@ from cosdpo.models.language import LanguageScorer
 from cosdpo.models.packing import ATTENTION
 from cosdpo.training.checkpoint import Clock
 from cosdpo.training.distributed import on_workers, saving
-from cosdpo.training.loop import World, optimizer_for, train_together
+from cosdpo.training.loop import optimizer_for, train_together
 from cosdpo.training.notices import Notices
 from cosdpo.training.strategies.ddp import Ddp
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.tracking import RunLog
+from cosdpo.training.world import World
 
 CONTEXTS, TOKENS, STEPS = 64, 48, 5
 """Contexts of the data, tokens of a prompt and of a response, steps of a block."""

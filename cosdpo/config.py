@@ -168,6 +168,10 @@ class TrainingConfig(Section):
     """Stratify the drawn weights over each batch instead of drawing them independently."""
     temperature_alpha: Rate = 1.0
     """Concentration of the Dirichlet over normalised temperatures (only with model.temperature_conditioned)."""
+    target: Literal["labels", "rewards"] = "labels"
+    """What is wanted between the ends: labels is the paper's weighted sum of losses; rewards (ours) the weighted sum of
+    the rewards that the model gives at the ends, as MO-DPO adds them up, for one scoring pass more per further
+    objective."""
     penalty: Annotated[float, Field(ge=0)] = 0.0
     """Strength lambda of COSMOS's penalty -cos(w, losses); 0 turns it off."""
     checkpoint_every: Positive = 200

@@ -33,10 +33,10 @@ from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Measure, Task
 from cosdpo.training import storage
 from cosdpo.training.distributed import Job, Outcome, fit
-from cosdpo.training.loop import World
 from cosdpo.training.progress import progress
 from cosdpo.training.strategies import compatible
 from cosdpo.training.tracking import check_trackers, read_metrics
+from cosdpo.training.world import World
 
 log = logging.getLogger("cosdpo")
 
@@ -90,6 +90,8 @@ def check(config: Config) -> None:
     if config.task == "language" and config.conditioning == "none":
         raise InputError("conditioning none is for the runs of baselines: choose another, or set method")
     check_groups(config)
+    if config.training.target == "rewards" and config.training.penalty:
+        raise InputError("training.penalty is for training.target labels: set one of the two back to its default")
     check_workers(config)
     compatible.check(config)
     task_of(config).check(config)

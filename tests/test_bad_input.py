@@ -196,6 +196,11 @@ class TestSettings:
         line = job(scaling__workers="2", scaling__min_workers="3")
         assert "scaling.min_workers 3 is more than scaling.workers 2" in line
 
+    def test_a_penalty_on_rewards_added_up(self, job):
+        line = job(training__target="rewards", training__penalty="0.5")
+        assert "training.penalty" in line
+        assert "training.target" in line
+
     @pytest.mark.parametrize(
         ("changes", "message"),
         [

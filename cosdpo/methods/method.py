@@ -75,6 +75,7 @@ def single(config: Config, weights: Sequence[float] | Floats) -> TrainingRun:
                         "learning_rate": baseline.learning_rate or training.learning_rate,
                         "weight_decay": training.weight_decay if baseline.weight_decay < 0 else baseline.weight_decay,
                         "penalty": 0.0,
+                        "target": "labels",
                     }
                 ),
                 "model": model.model_copy(

@@ -32,9 +32,9 @@ from cosdpo.simplex import das_dennis, showcase
 from cosdpo.tasks.task import Average, Findings, Measure, Task
 from cosdpo.training.devices import worker_device
 from cosdpo.training.distributed import Job, fit
-from cosdpo.training.loop import World
 from cosdpo.training.progress import progress
 from cosdpo.training.reference import ReferenceCache
+from cosdpo.training.world import World
 
 Floats = npt.NDArray[np.float64]
 MAIN = "relevance"

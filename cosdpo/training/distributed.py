@@ -28,11 +28,12 @@ from cosdpo.errors import InputError
 from cosdpo.training import storage
 from cosdpo.training.checkpoint import Clock, write_state
 from cosdpo.training.devices import training_device
-from cosdpo.training.loop import World, train_together
+from cosdpo.training.loop import train_together
 from cosdpo.training.notices import Notices
 from cosdpo.training.strategies.start import start
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.tracking import RunLog
+from cosdpo.training.world import World
 
 FOLDER = "training"
 """Name of Ray Train's own folder inside a run folder."""

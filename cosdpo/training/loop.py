@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from cosdpo.config import Config
@@ -25,22 +24,10 @@ from cosdpo.errors import InputError
 from cosdpo.losses import conditioned_loss, pairwise_dpo, preferences_across
 from cosdpo.simplex import dirichlet, normalise
 from cosdpo.training.checkpoint import Clock
+from cosdpo.training.ends import rewards_of_ends
 from cosdpo.training.strategies.strategy import Strategy
-
-
-@dataclass(frozen=True)
-class World:
-    """This worker's place among all workers."""
-
-    rank: int = 0
-    size: int = 1
-
-    def total(self, values: Tensor) -> Tensor:
-        """Sum of `values` over all workers, on the CPU."""
-        if self.size > 1:
-            values = values.cuda() if dist.get_backend() == "nccl" else values
-            dist.all_reduce(values)
-        return values.cpu()
+from cosdpo.training.window import Window
+from cosdpo.training.world import World
 
 
 class Objectives:
@@ -61,6 +48,11 @@ class Objectives:
             losses = pairwise_dpo(rewards.reshape(len(preferred), -1), preferred, beta[:: self.group])
             return (losses / preferred.sum((-1, -2)).clamp(min=1)).repeat_interleave(self.group, 0)
         return batch.losses(rewards, beta) * self.scale.to(rewards.device)
+
+    def common(self, labelled: Tensor) -> Tensor:
+        """[B, m] `labelled`, the same for all contexts that are compared with each other."""
+        groups: Tensor = labelled.unflatten(0, (-1, self.group)).any(1)
+        return groups.repeat_interleave(self.group, 0)
 
 
 @dataclass(frozen=True)
@@ -195,14 +187,21 @@ def train_together(
                 part = draw.share(World(), 0, draw.group)
             batch = data.batch(part.contexts).to(device)
             weights, beta = part.weights.to(device), part.temperatures.to(device)
+            labelled = batch.targets.any(-1)
             with strategy.micro_batch(last=begin + micro >= share):
+                if settings.target == "rewards":  # before the pass whose gradient is taken: a scorer keeps its state
+                    ends = rewards_of_ends(strategy, batch, weights, beta, objectives.common(labelled))
                 scores = strategy.score(batch.contexts, weights, beta)
                 rewards = (scores - batch.reference) * batch.mask
                 if batch.margins is not None:
                     rewards = rewards - batch.margins
                 losses = objectives.losses(rewards, batch, beta)
-                labelled = batch.targets.any(-1)
-                loss = conditioned_loss(weights, losses, labelled, settings.penalty).sum() / settings.batch_size
+                if settings.target == "rewards":
+                    wanted = objectives.losses(rewards - ends.margins, batch, ends.temperatures)
+                    loss = conditioned_loss(ends.weights, wanted, labelled)
+                else:
+                    loss = conditioned_loss(weights, losses, labelled, settings.penalty)
+                loss = loss.sum() / settings.batch_size
                 strategy.backward(loss * world.size * counts)
             if counts:
                 window.add(losses, loss, batch.items)
@@ -220,40 +219,3 @@ def train_together(
         if done or clock.step % settings.checkpoint_every == 0 or notice():
             save(clock)
     return clock
-
-
-class Window:
-    """Means over the steps since the last log line."""
-
-    def __init__(self, objectives: list[str], batch_size: int, unit: str) -> None:
-        self.objectives = objectives
-        self.batch_size = batch_size
-        self.unit = unit
-        self._reset()
-
-    def _reset(self) -> None:
-        self.sums = torch.zeros(len(self.objectives) + 2, dtype=torch.float64)
-        self.steps = 0
-        self.since = time.perf_counter()
-
-    def add(self, losses: Tensor, loss: Tensor, items: int) -> None:
-        """One micro-batch: losses [B, m] of its contexts, its share of the step's loss, its tokens or documents."""
-        row = torch.cat([losses.detach().sum(0), loss.detach()[None], loss.new_tensor([items])])
-        self.sums += row.cpu().double()
-
-    def line(self, world: World, clock: Clock) -> dict[str, float]:
-        """The line of metrics.jsonl, and a fresh window."""
-        sums = world.total(self.sums).tolist()
-        seconds = time.perf_counter() - self.since
-        contexts = self.steps * self.batch_size
-        means = {f"loss/{name}": total / contexts for name, total in zip(self.objectives, sums, strict=False)}
-        line = {
-            "step": clock.step,
-            "seconds": round(clock.seconds, 3),
-            "loss": sums[-2] / self.steps,
-            **means,
-            "contexts_per_second": contexts / seconds,
-            f"{self.unit}_per_second": sums[-1] / seconds,
-        }
-        self._reset()
-        return line

@@ -23,8 +23,9 @@ from cosdpo.config import Config
 from cosdpo.models.ranker import RankingScorer
 from cosdpo.training.checkpoint import Clock
 from cosdpo.training.distributed import Job
-from cosdpo.training.loop import World, optimizer_for, train
+from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.storage import location
+from cosdpo.training.world import World
 from tests import tiny_rankers
 
 STEPS = 40

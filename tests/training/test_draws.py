@@ -11,7 +11,8 @@ import torch
 from cosdpo.config import Config, DataConfig
 from cosdpo.data.batching import PreferenceData
 from cosdpo.models.language import LanguageScorer
-from cosdpo.training.loop import Sampler, World, optimizer_for
+from cosdpo.training.loop import Sampler, optimizer_for
+from cosdpo.training.world import World
 from tests.tiny_models import scorer, settings
 
 

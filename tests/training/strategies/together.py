@@ -25,11 +25,12 @@ from cosdpo.models.language import FrozenScorer, LanguageScorer
 from cosdpo.simplex import das_dennis
 from cosdpo.training.checkpoint import Clock, read_state, write_state
 from cosdpo.training.devices import base_dtype
-from cosdpo.training.loop import World, train_together
+from cosdpo.training.loop import train_together
 from cosdpo.training.sharded_reference import score_together
 from cosdpo.training.strategies.fsdp import shard
 from cosdpo.training.strategies.start import start
 from cosdpo.training.strategies.strategy import Strategy
+from cosdpo.training.world import World
 from tests import tiny_models
 from tests.training.runs import leave
 

@@ -1,0 +1,23 @@
+"""A worker's place among all workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class World:
+    """This worker's place among all workers."""
+
+    rank: int = 0
+    size: int = 1
+
+    def total(self, values: Tensor) -> Tensor:
+        """Sum of `values` over all workers, on the CPU."""
+        if self.size > 1:
+            values = values.cuda() if dist.get_backend() == "nccl" else values
+            dist.all_reduce(values)
+        return values.cpu()
