@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -29,9 +30,9 @@ def check(config: Config) -> None:
         return
     if not (folder / CONFIG).exists():
         raise InputError(f"output {folder} is not a run folder (no {CONFIG}): name another folder with --output")
-    before = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    before = _complete(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
     now = yaml.safe_load(to_yaml(config))
-    changed = sorted(key for key in now if key not in FREE_TO_CHANGE and before.get(key) != now[key])
+    changed = sorted(key for key in now if key not in FREE_TO_CHANGE and before[key] != now[key])
     if changed:
         raise InputError(
             f"output {folder} was started with other settings of {', '.join(changed)}: resume with its own "
@@ -45,3 +46,12 @@ def create(config: Config) -> Path:
     with whole_file(config.output / CONFIG) as temporary:
         temporary.write_text(to_yaml(config), encoding="utf-8")
     return config.output
+
+
+def _complete(stored: dict[str, Any]) -> dict[str, Any]:
+    """A stored configuration with the defaults of what it does not have: an earlier version did not know these keys."""
+    defaults: dict[str, Any] = yaml.safe_load(to_yaml(Config()))
+    return {
+        key: {**value, **stored.get(key, {})} if isinstance(value, dict) else stored.get(key, value)
+        for key, value in defaults.items()
+    }

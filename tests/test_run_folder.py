@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from cosdpo import run_folder
 from cosdpo.cli import read_config
@@ -105,3 +106,14 @@ def test_resuming_from_another_working_directory_names_the_same_folder(config, m
     run_folder.create(config)
     monkeypatch.chdir(tmp_path)
     run_folder.check(resumed(config, output=Path("deep/run")))
+
+
+def test_a_folder_of_an_earlier_version_lacks_keys_that_have_their_defaults_now(config):
+    run_folder.create(config)
+    path = config.output / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    del stored["training"]["target"], stored["plan"], stored["gpu"]
+    path.write_text(yaml.safe_dump(stored))
+    run_folder.check(resumed(config))
+    training = config.training.model_copy(update={"target": "rewards"})
+    assert "other settings of training:" in refusal(resumed(config, training=training))
