@@ -52,7 +52,8 @@ from cosdpo.models.standardiser import Standardiser
 from cosdpo.run import located
 from cosdpo.tasks.ranking import RankingTask, base_config, base_data
 from cosdpo.training.checkpoint import Clock
-from cosdpo.training.loop import Objectives, Sampler, optimizer_for, train
+from cosdpo.training.loop import Sampler, optimizer_for, train
+from cosdpo.training.objectives import Objectives
 
 SLATE = 240
 FULL_SIZE = 10_000

@@ -35,8 +35,7 @@ def connect(config: Config) -> None:
     Raises:
         InputError: the cluster has fewer CPUs or GPUs than the run asks for.
     """
-    # Ray Train polls its workers at this interval; its default of 2 s costs short runs a quarter of their time.
-    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
+    ask_workers_often()
     import ray
     from ray.data import DataContext
 
@@ -48,6 +47,11 @@ def connect(config: Config) -> None:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False
     check_resources(config, capacity())
+
+
+def ask_workers_often() -> None:
+    """Has Ray Train ask its workers every 0.2 s; its default of 2 s costs short runs a quarter of their time."""
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
 
 def capacity() -> dict[str, float]:

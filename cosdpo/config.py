@@ -296,10 +296,11 @@ class ComparisonConfig(Section):
     budgets: list[Literal["steps", "time"]] = ["steps"]
     """steps gives every run its full number of steps; time divides the steps of the conditioned run among the runs of a
     baseline, so that all methods train about equally long."""
-    cpus_per_run: Annotated[float, Field(gt=0)] = 1
-    """CPU cores that Ray reserves for a run."""
+    cpus_per_run: Annotated[float, Field(ge=0)] = 0
+    """CPU cores that Ray reserves for a run of one worker; 0 takes scaling.cpus_per_worker."""
     gpus_per_run: Annotated[float, Field(ge=0)] = 0
-    """GPUs that Ray reserves for a run; a fraction lets runs share one."""
+    """GPUs that Ray reserves for a run of one worker, where a fraction lets runs share one; 0 takes one with
+    scaling.use_gpu and none without."""
 
 
 class SweepConfig(Section):
@@ -325,10 +326,11 @@ class SweepConfig(Section):
     """asha lets the best of this many trials go on at each of its milestones."""
     max_concurrent: NonNegative = 0
     """Trials at once; 0 runs as many as the cluster holds."""
-    cpus_per_trial: Annotated[float, Field(gt=0)] = 1
-    """CPU cores that Ray reserves for a trial."""
+    cpus_per_trial: Annotated[float, Field(ge=0)] = 0
+    """CPU cores that Ray reserves for a trial; 0 takes scaling.cpus_per_worker."""
     gpus_per_trial: Annotated[float, Field(ge=0)] = 0
-    """GPUs that Ray reserves for a trial; a fraction lets trials share one."""
+    """GPUs that Ray reserves for a trial, where a fraction lets trials share one; 0 takes one with scaling.use_gpu and
+    none without."""
 
 
 class TrackingConfig(Section):

@@ -57,7 +57,7 @@ def run(config: Config) -> Front:
     task = task_of(config).prepare(config)
     for reason, count in task.notes.items():
         log.info("data: %d %s", count, reason)
-    refuse_too_large(task, config.scaling.workers)
+    refuse_too_large(task)
     cluster.connect(config)
     run_folder.create(config)
     task.add_reference()

@@ -30,8 +30,7 @@ def check(config: Config) -> None:
         return
     if not (folder / CONFIG).exists():
         raise InputError(f"output {folder} is not a run folder (no {CONFIG}): name another folder with --output")
-    before = _complete(yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8")))
-    now = yaml.safe_load(to_yaml(config))
+    before, now = stored(folder), yaml.safe_load(to_yaml(config))
     changed = sorted(key for key in now if key not in FREE_TO_CHANGE and before[key] != now[key])
     if changed:
         raise InputError(
@@ -48,10 +47,11 @@ def create(config: Config) -> Path:
     return config.output
 
 
-def _complete(stored: dict[str, Any]) -> dict[str, Any]:
-    """A stored configuration with the defaults of what it does not have: an earlier version did not know these keys."""
+def stored(folder: Path) -> dict[str, Any]:
+    """The configuration in a run folder, as a tree with all keys: an earlier version did not know some of them."""
+    tree = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
     defaults: dict[str, Any] = yaml.safe_load(to_yaml(Config()))
     return {
-        key: {**value, **stored.get(key, {})} if isinstance(value, dict) else stored.get(key, value)
+        key: {**value, **tree.get(key, {})} if isinstance(value, dict) else tree.get(key, value)
         for key, value in defaults.items()
     }

@@ -8,8 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-import psutil
-
+from benchmarks.kills import workers
 from cosdpo.config import Config
 from cosdpo.training.tracking import last_metrics
 
@@ -38,16 +37,4 @@ def at_step(config: Config, step: int, act: Callable[[], object]) -> Iterator[li
 
 def killing_a_worker(config: Config, step: int) -> AbstractContextManager[list[int]]:
     """SIGKILLs one worker as soon as `step` is logged; the list then holds the last step that was."""
-    return at_step(config, step, lambda: os.kill(worker_pids()[-1], signal.SIGKILL))
-
-
-def worker_pids() -> list[int]:
-    """Processes of Ray Train's workers, among those that this test process started."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
+    return at_step(config, step, lambda: os.kill(workers()[-1], signal.SIGKILL))

@@ -10,8 +10,9 @@ from __future__ import annotations
 import logging
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,13 @@ import ray
 
 from cosdpo import cluster, run_folder
 from cosdpo import run as single_run
+from cosdpo.comparison import resources, sharing, training
 from cosdpo.comparison.plan import Case, Entry, cases, conditioned_by, entries, print_plan, run_name
 from cosdpo.comparison.report import write_comparison
 from cosdpo.comparison.result import Result
 from cosdpo.comparison.schedule import Schedule, Step
 from cosdpo.comparison.table import StateTable
-from cosdpo.comparison.training import Trained, measure_some, train_one
+from cosdpo.comparison.training import Trained
 from cosdpo.config import Config
 from cosdpo.config_file import to_yaml
 from cosdpo.cross_validation import mean_front
@@ -37,9 +39,13 @@ from cosdpo.preflight.estimate import refuse_too_large
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Task
-from cosdpo.training.strategies import compatible
+from cosdpo.training import storage
+from cosdpo.training.strategies.compatible import shards_the_base
 
 log = logging.getLogger("cosdpo")
+
+RUNS = "runs"
+"""Folder of a case's trainings."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,22 +65,29 @@ def compare(config: Config) -> list[Result]:
     Raises:
         InputError: wrong input, or not a single method that could be finished.
     """
-    config = single_run.located(config)
-    compatible.check_single(config, "the runs of a comparison")
+    config = located(config)
     check(config)
     if config.plan:
         print_plan(config)
         return []
     done = execute(config)
+    taken = resources.of_run(config)
     write_comparison(
         config.output,
         done.results,
-        {**done.facts, "CPUs per run": config.comparison.cpus_per_run, "GPUs per run": config.comparison.gpus_per_run},
+        {**done.facts, "CPUs per run": taken.cpus, "GPUs per run": taken.gpus},
         to_yaml(config),
         shlex.join(["python", *sys.argv]),
         done.failures,
     )
     return done.results
+
+
+def located(config: Config) -> Config:
+    """`config` with absolute paths; a share of a GPU for each run is a GPU for the reference scores too."""
+    config = single_run.located(config)
+    use_gpu = config.scaling.use_gpu or config.comparison.gpus_per_run > 0
+    return config.model_copy(update={"scaling": config.scaling.model_copy(update={"use_gpu": use_gpu})})
 
 
 def _alone(config: Config) -> Config:
@@ -91,9 +104,9 @@ def plan_method(config: Config) -> None:
     Raises:
         InputError: wrong input, or a training that no GPU could hold.
     """
-    config = single_run.located(_alone(config))
+    config = located(_alone(config))
     check(config)
-    print_plan(config, config.scaling.workers if config.method == "cos" else 1)
+    print_plan(config)
 
 
 def run_method(config: Config) -> Front:
@@ -102,7 +115,7 @@ def run_method(config: Config) -> Front:
     Raises:
         InputError: as for a single run, or a training failed.
     """
-    config = single_run.located(_alone(config))
+    config = located(_alone(config))
     check(config)
     done = execute(config)
     if done.failures:
@@ -127,9 +140,10 @@ class Done:
 def execute(config: Config) -> Done:
     """Reads the data of all cases, then trains and measures what is not done yet."""
     prepared = [Prepared(case, task_of(case.config).prepare(case.config)) for case in cases(config)]
-    refuse_too_large(prepared[0].task, workers=1)
+    refuse_too_large(prepared[0].task)
     cluster.connect(config)
-    slots = _slots(config)
+    slots = resources.at_once(config)
+    _forget_fronts(config, [one.case for one in prepared])
     run_folder.create(config)
     for one in prepared:
         one.case.config.output.mkdir(parents=True, exist_ok=True)
@@ -155,42 +169,43 @@ def check(config: Config) -> None:
             raise InputError(f"comparison.{what} is empty; name at least one")
         if len({*map(str, chosen)}) < len(chosen):
             raise InputError(f"comparison.{what} names one twice; name each once")
+    resources.check(config)
     for kind in config.comparison.conditionings:
         single_run.check(conditioned_by(kind, config))
     single_run.check(config)
 
 
-def _slots(config: Config) -> int:
-    """Runs that fit at once."""
-    one = config.comparison
-    return cluster.fitting(
-        "run",
-        {
-            "CPU": ("comparison.cpus_per_run", one.cpus_per_run),
-            "GPU": ("comparison.gpus_per_run", one.gpus_per_run),
-        },
-    )
+def _remote(config: Config, alone: Callable[..., Any], together: Callable[..., Any], shared: bool) -> Any:
+    """`alone` as a Ray task on one worker's resources, or `together`, which has Ray Train reserve its workers'."""
+    # A process for each call: the peak memory of a run shall not be that of the one before.
+    remote = partial(ray.remote, max_calls=1, max_retries=2)
+    if shared:
+        return remote(num_cpus=0)(together)
+    return remote(**resources.of_worker(config).options)(alone)
 
 
 def _steps(one: Prepared, results: Mapping[str, Any]) -> list[Step]:
     """Every training once, then the measurement of every method, which reads the `results` of its trainings."""
-    config, folder = one.task.config, one.case.config.output / "runs"
-    # A process for each call: the peak memory of a run shall not be that of the one before.
-    remote = ray.remote(
-        num_cpus=config.comparison.cpus_per_run, num_gpus=config.comparison.gpus_per_run, max_calls=1, max_retries=2
-    )
-    train, measure = remote(train_one), remote(measure_some)
+    config, folder = one.task.config, one.case.config.output / RUNS
+    train = _remote(config, training.train_one, sharing.train_one, shared=config.scaling.workers > 1)
+    measure = _remote(config, training.measure_some, sharing.measure_some, shared=shards_the_base(config))
     data, measurement = ray.put(one.task.train), one.task.measure()
     runs = {run_name(run): run for entry in one.entries for run in entry.runs}
     wanted = {_source(run, name) for run in runs.values() for name in run.margins}
     grid = das_dennis(len(config.objectives), config.partitions)
 
-    def training(name: str, run: TrainingRun) -> Step:
+    def at(run: Config, name: str) -> dict[str, Any]:
+        """A part's configuration, with places of its own in the case's folder and in scaling.storage."""
+        scaling = storage.below(run.scaling, f"{one.case.name}/{name}")
+        placed = run.model_copy(update={"output": one.case.config.output / name, "scaling": scaling})
+        return placed.model_dump(mode="json")
+
+    def training_of(name: str, run: TrainingRun) -> Step:
         def start() -> object:
             done = Trained.read(folder / name)
             sources = [(folder / _source(run, other), share) for other, share in run.margins.items()]
             return done or train.remote(
-                run.config.model_dump(mode="json"), folder / name, one.task.create, data, sources, name in wanted
+                at(run.config, f"{RUNS}/{name}"), one.task.create, data, sources, name in wanted
             )
 
         needs = tuple(f"{one.case.name} {_source(run, other)}" for other in run.margins)
@@ -207,7 +222,7 @@ def _steps(one: Prepared, results: Mapping[str, Any]) -> list[Step]:
 
         def start() -> object:
             kept = _kept_front(entry.front(one.case), grid)
-            tree = config.model_dump(mode="json")
+            tree = at(config, f"measuring-{entry.front(one.case).stem}")
             return kept or measure.remote(tree, folder, policies, one.task.average, measurement)
 
         def finish(parts: list[Any]) -> Front:
@@ -215,7 +230,7 @@ def _steps(one: Prepared, results: Mapping[str, Any]) -> list[Step]:
 
         return Step(f"{one.case.name} measure {entry.name} ({entry.budget})", len(grid), needs, start, finish)
 
-    return [training(name, run) for name, run in runs.items()] + [measuring(entry) for entry in one.entries]
+    return [training_of(name, run) for name, run in runs.items()] + [measuring(entry) for entry in one.entries]
 
 
 def _source(run: TrainingRun, name: str) -> str:
@@ -252,6 +267,16 @@ def _results(prepared: Sequence[Prepared], schedule: Schedule) -> tuple[list[Res
             )
         )
     return results, failures
+
+
+def _forget_fronts(config: Config, found: Sequence[Case]) -> None:
+    """Deletes fronts that were measured with other settings, before the new ones are written down."""
+    if not (config.output / run_folder.CONFIG).exists():
+        return
+    if run_folder.stored(config.output)["evaluation"] != config.evaluation.model_dump(mode="json"):
+        for case in found:
+            for entry in entries(case.config):
+                entry.front(case).unlink(missing_ok=True)
 
 
 def _kept_front(path: Path, grid: Floats) -> Front | None:

@@ -104,13 +104,10 @@ def conditioned_by(kind: str, config: Config) -> Config:
     return config.model_copy(update={"conditioning": kind})
 
 
-def print_plan(config: Config, workers: int = 1) -> None:
+def print_plan(config: Config) -> None:
     """Prints methods with their trainings, steps and estimated cost, and what a language model's training needs.
 
     A method is charged for every training that it needs, though trainings that several methods need are run once.
-
-    Args:
-        workers: those that share a training. The trainings of a comparison have one each.
 
     Raises:
         InputError: wrong input, or a training that no GPU of gpu.memory could hold.
@@ -119,8 +116,7 @@ def print_plan(config: Config, workers: int = 1) -> None:
     table = Table("method", "budget", "trainings", "steps", "GPU hours", box=None, pad_edge=False)
     if config.gpu.price:
         table.add_column("price")
-    scaling = config.scaling.model_copy(update={"workers": workers})
-    work = estimate(found[0].config.model_copy(update={"scaling": scaling}))
+    work = estimate(found[0].config)
     unique: dict[str, int] = {}
     for entry in entries(found[0].config):
         steps = sum(run.config.training.steps for run in entry.runs)

@@ -1,4 +1,4 @@
-"""One training and one measurement of a comparison, each a Ray task with a folder of its own.
+"""One training and one measurement of a comparison by one worker, each a Ray task with a folder of its own.
 
 seed-0/runs/single_0.3_0.7/   state/STEP/ (to go on after a kill)   checkpoint/   done.json   rewards.parquet (margins)
 """
@@ -9,8 +9,9 @@ import json
 import resource
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from cosdpo.comparison.resources import of_worker
 from cosdpo.config import Config
 from cosdpo.data.training_data import TrainingData
 from cosdpo.losses import modpo_margins
@@ -29,7 +31,8 @@ from cosdpo.training.checkpoint import Clock, load_state, save_state
 from cosdpo.training.devices import worker_device
 from cosdpo.training.distributed import write_checkpoint
 from cosdpo.training.loop import optimizer_for, train
-from cosdpo.training.tracking import METRICS, read_metrics
+from cosdpo.training.tracking import RunLog
+from cosdpo.training.world import World
 from cosdpo.whole_file import whole_file
 
 Floats = npt.NDArray[np.float64]
@@ -59,34 +62,28 @@ class Trained:
 
 def train_one(
     config_tree: dict[str, Any],
-    folder: Path,
     create: Callable[[Config, torch.device], Any],
     data: TrainingData,
     sources: Sequence[tuple[Path, float]],
     keep_rewards: bool,
 ) -> Trained:
-    """Trains one run to its end, from its own saved state where there is one.
+    """Trains one run to its end in config.output, from its own saved state where there is one.
 
     Args:
         sources: folders of the runs whose rewards are margins here, and their weights.
         keep_rewards: also score the training data, for runs that have this one as a source.
     """
     config = Config.model_validate(config_tree)
-    device = _device(config)
+    folder, device = config.output, _device(config)
     torch.manual_seed(config.seed)
     scorer = create(config, device)
     optimizer = optimizer_for(scorer, config)
     if sources:
-        data.set_margins(_margins(sources, config, data))
+        data.set_margins(read_margins(sources, config))
     folder.mkdir(parents=True, exist_ok=True)
     states, clock = folder / "state", Clock()
     if saved := _saved(states):
         clock = load_state(saved[-1], scorer, optimizer)
-    # Steps after the saved state are done anew, and their lines with them.
-    kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= clock.step]
-    with whole_file(folder / METRICS) as temporary:
-        temporary.write_text("".join(kept))
-    lines = (folder / METRICS).open("a")
 
     def save(now: Clock) -> None:
         before, temporary = _saved(states), states / ".new"
@@ -98,29 +95,30 @@ def train_one(
         for old in before:
             shutil.rmtree(old)
 
-    def log(line: dict[str, float]) -> None:
-        lines.write(json.dumps(line) + "\n")
-        lines.flush()
-
-    with lines:
+    with RunLog(config, clock.step) as log:
         clock = train(scorer, data, config, optimizer, clock, log, save, device=device)
     scorer.eval()
     write_checkpoint(scorer, folder / "checkpoint")
-    began = time.perf_counter()
+    reward_seconds = 0.0
     if keep_rewards:
-        _store(folder / REWARDS, rewards(scorer, config, data, device))
+        found, reward_seconds = rewards(scorer, config, data, device, World())
+        store_rewards(folder, [found[index] for index in range(len(data))])
     trained = Trained(
         steps=clock.step,
         seconds=clock.seconds,
-        reward_seconds=time.perf_counter() - began,
+        reward_seconds=reward_seconds,
         parameters=scorer.trained_parameters(),
-        peak_memory=_peak_memory(device),
+        peak_memory=peak_memory(device),
     )
-    temporary = folder / f".{DONE}"
-    temporary.write_text(json.dumps(asdict(trained)))
-    temporary.rename(folder / DONE)
+    keep(trained, folder)
     shutil.rmtree(states, ignore_errors=True)
     return trained
+
+
+def keep(trained: Trained, folder: Path) -> None:
+    """Writes done.json, after which the run is not done again."""
+    with whole_file(folder / DONE) as temporary:
+        temporary.write_text(json.dumps(asdict(trained)))
 
 
 def _saved(states: Path) -> list[Path]:
@@ -129,24 +127,34 @@ def _saved(states: Path) -> list[Path]:
 
 
 @torch.no_grad()
-def rewards(scorer: Any, config: Config, data: TrainingData, device: torch.device) -> list[Floats]:
-    """Rewards beta r_i = beta (log pi - log pi_ref) of every candidate, [n] per context; one objective's policy."""
-    values: list[Floats] = [np.zeros(0)] * len(data)
+def rewards(
+    scorer: Any, config: Config, data: TrainingData, device: torch.device, world: World
+) -> tuple[dict[int, Floats], float]:
+    """Rewards beta r_i = beta (log pi - log pi_ref) of every candidate under one objective's policy.
+
+    Args:
+        world: this worker's place among those that divide the contexts among them.
+
+    Returns:
+        [n] of each of this worker's contexts by its index, and the seconds it took.
+    """
+    began, values = time.perf_counter(), {}
     m = len(config.objectives)
     beta = torch.tensor(config.temperatures, device=device, dtype=torch.float32)
     weights = torch.tensor(config.training.weights or [1 / m] * m, device=device, dtype=torch.float32)
     own = int(np.argmax(config.training.weights)) if config.training.weights else 0
-    for indices in data.in_order_of_length(config.evaluation.batch_tokens):
+    batches = data.in_order_of_length(config.evaluation.batch_tokens)
+    for indices in islice(batches, world.rank, None, world.size):
         batch = data.batch(indices).to(device)
         rows = (len(indices), m)
         scores = scorer(batch.contexts, weights.expand(rows), beta.expand(rows)) - batch.reference
         scaled = (scores * config.temperatures[own]).double().cpu().numpy()
         for index, row, count in zip(indices, scaled, batch.mask.sum(1).tolist(), strict=True):
             values[index] = row[:count]
-    return values
+    return values, time.perf_counter() - began
 
 
-def _margins(sources: Sequence[tuple[Path, float]], config: Config, data: TrainingData) -> list[Floats]:
+def read_margins(sources: Sequence[tuple[Path, float]], config: Config) -> list[Floats]:
     """(1 / beta) sum_k w_k r^k of every candidate, [n] per context."""
     own = int(np.argmax(config.training.weights))
     # MO-DPO trains at beta / w_j; the margin is divided by beta itself.
@@ -160,11 +168,11 @@ def _margins(sources: Sequence[tuple[Path, float]], config: Config, data: Traini
     ]
 
 
-def _store(path: Path, values: Sequence[Floats]) -> None:
-    temporary = path.with_name(f".{path.name}")
+def store_rewards(folder: Path, values: Sequence[Floats]) -> None:
+    """Writes what `read_margins` reads."""
     column = pa.array([row.tolist() for row in values], type=pa.list_(pa.float64()))
-    pq.write_table(pa.table({"rewards": column}), temporary)
-    temporary.rename(path)
+    with whole_file(folder / REWARDS) as temporary:
+        pq.write_table(pa.table({"rewards": column}), temporary)
 
 
 def measure_some(
@@ -182,22 +190,30 @@ def measure_some(
     """
     config = Config.model_validate(config_tree)
     device = _device(config)
-    groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
-    for index, policy in policies:
-        groups.setdefault(tuple(policy.shares.items()), []).append(index)
-    parts = []
-    for number, (shares, indices) in enumerate(groups.items()):
-        scorer = average({runs / name / "checkpoint": share for name, share in shares}, config, device)
-        parts.append(measure(scorer, config, indices, number == 0, False))
+    parts: list[Any] = []
+    for checkpoints, indices in by_policy(runs, policies):
+        scorer = average(checkpoints, config, device)
+        parts.append(measure(scorer, config, indices, not parts, False))
     return parts
 
 
+def by_policy(runs: Path, policies: Sequence[tuple[int, Policy]]) -> Iterator[tuple[dict[Path, float], list[int]]]:
+    """Checkpoints of every different policy with their shares, and the grid points that it is for."""
+    groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
+    for index, policy in policies:
+        groups.setdefault(tuple(policy.shares.items()), []).append(index)
+    for shares, indices in groups.items():
+        yield {runs / name / "checkpoint": share for name, share in shares}, indices
+
+
 def _device(config: Config) -> torch.device:
-    torch.set_num_threads(max(1, int(config.comparison.cpus_per_run)))
-    return worker_device(config.comparison.gpus_per_run > 0)
+    resources = of_worker(config)
+    torch.set_num_threads(config.scaling.threads or max(1, int(resources.cpus)))
+    return worker_device(resources.gpus > 0)
 
 
-def _peak_memory(device: torch.device) -> int:
+def peak_memory(device: torch.device) -> int:
+    """Largest resident memory of this process so far, in bytes; of the GPU's where one is used."""
     if device.type == "cuda":
         return int(torch.cuda.max_memory_allocated(device))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
-from torch import Tensor
+from peft import LoraConfig, get_peft_model
+from peft.utils import SAFETENSORS_WEIGHTS_NAME, set_peft_model_state_dict
+from safetensors.torch import load_file
 
 from cosdpo.errors import InputError
 from cosdpo.models.base import load_base
 from cosdpo.models.language import LanguageScorer, read_card
 
 
-def average(shares: Mapping[Path, float], dtype: torch.dtype, device: torch.device) -> LanguageScorer:
+def average(
+    shares: Mapping[Path, float], dtype: torch.dtype, device: torch.device, quantization: str = "none"
+) -> LanguageScorer:
     """The language scorer whose update of every matrix is sum_j share_j B_j A_j.
 
     Ranks are concatenated, A = [A_1; A_2; ...] and B = [share_1 B_1, share_2 B_2, ...]: averaging the factors instead
@@ -29,7 +31,7 @@ def average(shares: Mapping[Path, float], dtype: torch.dtype, device: torch.devi
     """
     folders = list(shares)
     if len(folders) == 1 and shares[folders[0]] == 1:
-        return LanguageScorer.load(folders[0], dtype, str(device))
+        return LanguageScorer.load(folders[0], dtype, str(device), quantization=quantization)
     cards = [read_card(folder) for folder in folders]
     card = cards[0]
     settings = [LoraConfig.from_pretrained(str(folder)) for folder in folders]
@@ -37,9 +39,9 @@ def average(shares: Mapping[Path, float], dtype: torch.dtype, device: torch.devi
     adapters = {(s.r, s.lora_alpha, *sorted(s.target_modules or ())) for s in settings}
     if card.conditioning != "none" or any(other != card for other in cards) or len(adapters) > 1:
         raise InputError("only runs without conditioning, on the same base and with the same adapters can be averaged")
-    parts = [_lora_tensors(folder, dtype, card.base) for folder in folders]
+    parts = [load_file(folder / SAFETENSORS_WEIGHTS_NAME) for folder in folders]
     first.r, first.lora_alpha = first.r * len(parts), first.lora_alpha * len(parts)
-    model = get_peft_model(load_base(card.base, dtype), first)
+    model = get_peft_model(load_base(card.base, dtype, quantization), first)
     joined = {}
     for name in parts[0]:
         tensors = [part[name] for part in parts]
@@ -49,9 +51,3 @@ def average(shares: Mapping[Path, float], dtype: torch.dtype, device: torch.devi
             joined[name] = torch.cat([s * t for s, t in zip(shares.values(), tensors, strict=True)], 1)
     set_peft_model_state_dict(model, joined)
     return LanguageScorer(model, card).to(device).eval()
-
-
-def _lora_tensors(folder: Path, dtype: torch.dtype, base: str) -> dict[str, Tensor]:
-    model = PeftModel.from_pretrained(load_base(base, dtype), str(folder))
-    tensors: dict[str, Tensor] = get_peft_model_state_dict(model)
-    return tensors

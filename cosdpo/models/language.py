@@ -336,15 +336,20 @@ class LanguageScorer(FrozenScorer):
 
     @classmethod
     def load(
-        cls, folder: Path, dtype: torch.dtype = torch.float32, device: str = "cpu", base: str = ""
+        cls,
+        folder: Path,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        base: str = "",
+        quantization: str = "none",
     ) -> LanguageScorer:
-        """A scorer from `save`; `base` overrides where the base model is found.
+        """A scorer from `save`; `base` overrides where the base model is found, `quantization` is as in training.
 
         Raises:
             InputError: the folder is not a checkpoint, or its base cannot be loaded.
         """
         card = read_card(folder)
-        model = PeftModel.from_pretrained(load_base(base or card.base, dtype), str(folder))
+        model = PeftModel.from_pretrained(load_base(base or card.base, dtype, quantization), str(folder))
         scorer = cls(model, card)
         missing = scorer.load_state_dict(load_file(folder / "conditioning.safetensors"), strict=False).missing_keys
         absent = [name for name in missing if not name.startswith("model.")]

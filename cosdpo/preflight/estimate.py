@@ -38,16 +38,12 @@ def estimate(config: Config) -> Estimate:
     return Estimate(task.step_flops(), None if contexts is None else Fit(config, contexts))
 
 
-def refuse_too_large(task: Task, workers: int) -> None:
+def refuse_too_large(task: Task) -> None:
     """Before anything is scheduled: refuses a run on GPUs that could not hold it.
-
-    Args:
-        workers: those that share a training.
 
     Raises:
         InputError: with the keys that would make it fit.
     """
     config = task.config
     if config.scaling.use_gpu and isinstance(task, LanguageTask):
-        scaling = config.scaling.model_copy(update={"workers": workers})
-        Fit(config.model_copy(update={"scaling": scaling}), task.train.contexts).check()
+        Fit(config, task.train.contexts).check()

@@ -58,12 +58,14 @@ def sweep(config: Config) -> Outcome:
 
 def located(config: Config) -> Config:
     """`config` as all trials share it: absolute paths, one process per trial, and fronts on the validation side."""
-    sweep = config.sweep
+    sweep, scaling = config.sweep, config.scaling
     config = single_run.located(config)
-    scaling = {"use_gpu": sweep.gpus_per_trial > 0, "cpus_per_worker": sweep.cpus_per_trial}
+    cpus = sweep.cpus_per_trial or scaling.cpus_per_worker
+    gpus = sweep.gpus_per_trial or float(scaling.use_gpu)
     return config.model_copy(
         update={
-            "scaling": config.scaling.model_copy(update=scaling),
+            "sweep": sweep.model_copy(update={"cpus_per_trial": cpus, "gpus_per_trial": gpus}),
+            "scaling": scaling.model_copy(update={"use_gpu": gpus > 0, "cpus_per_worker": cpus}),
             "evaluation": config.evaluation.model_copy(update={"split": "validation"}),
             "data": _with_room(config) if config.task == "language" else config.data,
         }

@@ -217,7 +217,7 @@ def _create(config: Config, device: torch.device) -> LanguageScorer:
 
 
 def _average(shares: Mapping[Path, float], config: Config, device: torch.device) -> LanguageScorer:
-    return average(shares, base_dtype(config, device), device)
+    return average(shares, base_dtype(config, device), device, config.model.quantization)
 
 
 def _measure(

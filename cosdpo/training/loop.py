@@ -18,41 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from cosdpo.config import Config
-from cosdpo.data.batching import Batch, BatchOrder
+from cosdpo.data.batching import BatchOrder
 from cosdpo.data.training_data import TrainingData
 from cosdpo.errors import InputError
-from cosdpo.losses import conditioned_loss, pairwise_dpo, preferences_across
 from cosdpo.simplex import dirichlet, normalise
 from cosdpo.training.checkpoint import Clock
-from cosdpo.training.ends import rewards_of_ends
+from cosdpo.training.objectives import Objectives
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.window import Window
 from cosdpo.training.world import World
-
-
-class Objectives:
-    """L_j of each context of a batch, scaled so that their mean over all contexts is the mean over comparisons.
-
-    Where contexts are compared with each other, each has the mean over all comparisons of its group.
-    """
-
-    def __init__(self, data: TrainingData, config: Config) -> None:
-        counts = data.comparisons(config.objectives)
-        self.scale = torch.tensor(len(data) / counts, dtype=torch.float32)
-        self.group = config.training.compare_across
-
-    def losses(self, rewards: Tensor, batch: Batch, beta: Tensor) -> Tensor:
-        """[B, m] from rewards [B, n] and temperatures [B, m]."""
-        if self.group > 1:
-            preferred = preferences_across(batch.scores, self.group)
-            losses = pairwise_dpo(rewards.reshape(len(preferred), -1), preferred, beta[:: self.group])
-            return (losses / preferred.sum((-1, -2)).clamp(min=1)).repeat_interleave(self.group, 0)
-        return batch.losses(rewards, beta) * self.scale.to(rewards.device)
-
-    def common(self, labelled: Tensor) -> Tensor:
-        """[B, m] `labelled`, the same for all contexts that are compared with each other."""
-        groups: Tensor = labelled.unflatten(0, (-1, self.group)).any(1)
-        return groups.repeat_interleave(self.group, 0)
 
 
 @dataclass(frozen=True)
@@ -187,21 +161,14 @@ def train_together(
                 part = draw.share(World(), 0, draw.group)
             batch = data.batch(part.contexts).to(device)
             weights, beta = part.weights.to(device), part.temperatures.to(device)
-            labelled = batch.targets.any(-1)
             with strategy.micro_batch(last=begin + micro >= share):
-                if settings.target == "rewards":  # before the pass whose gradient is taken: a scorer keeps its state
-                    ends = rewards_of_ends(strategy, batch, weights, beta, objectives.common(labelled))
+                minimised = objectives.minimised(strategy, batch, weights, beta)
                 scores = strategy.score(batch.contexts, weights, beta)
                 rewards = (scores - batch.reference) * batch.mask
                 if batch.margins is not None:
                     rewards = rewards - batch.margins
                 losses = objectives.losses(rewards, batch, beta)
-                if settings.target == "rewards":
-                    wanted = objectives.losses(rewards - ends.margins, batch, ends.temperatures)
-                    loss = conditioned_loss(ends.weights, wanted, labelled)
-                else:
-                    loss = conditioned_loss(weights, losses, labelled, settings.penalty)
-                loss = loss.sum() / settings.batch_size
+                loss = minimised(rewards, losses).sum() / settings.batch_size
                 strategy.backward(loss * world.size * counts)
             if counts:
                 window.add(losses, loss, batch.items)

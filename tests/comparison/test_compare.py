@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,73 +19,13 @@ from cosdpo.evaluation.front import Front
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.averaging import average
 from cosdpo.models.ranker import RankingScorer
-from cosdpo.run import located
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import language, ranking
-from tests import tiny_rankers
 from tests.comparison.fake_results import result as fake_result
-from tests.tiny_models import rows, settings, write_model, write_rows
-from tests.tiny_rankers import query_lists, write_letor
 
-Make = Callable[..., Config]
-STEPS = 6
 VERTICES = {"single_0_1@6", "single_1_0@6"}
 
 pytestmark = pytest.mark.usefixtures("ray_of_two_cores")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Bases, data, and an own cache."""
-    path = tmp_path_factory.mktemp("compare")
-    write_model(path / "model", "gpt2-tied")
-    write_rows(path / "train.jsonl", rows(16, 0))
-    write_rows(path / "validation.jsonl", rows(8, 1))
-    lists = query_lists(*[6] * 20, seed=0)
-    write_letor(path / "data" / "train.txt", lists)
-    write_letor(path / "data" / "test.txt", query_lists(*[6] * 8, seed=1))
-    tiny_rankers.base_ranker(tiny_rankers.settings(), lists).save(path / "ranker")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COSDPO_CACHE", str(path / "cache"))
-        yield path
-
-
-RUN: dict[str, object] = {"training__steps": STEPS, "training__checkpoint_every": 2, "grid__partitions": 2}
-
-
-@pytest.fixture(scope="module")
-def words(folder) -> Make:
-    """A comparison of language models over three weights."""
-
-    def configure(name: str, *methods: str, **changes: object) -> Config:
-        defaults = {
-            "output": folder / name,
-            "data__train": str(folder / "train.jsonl"),
-            "data__validation": str(folder / "validation.jsonl"),
-            "training__learning_rate": 0.01,
-            "comparison": {"methods": list(methods), "seeds": [0]},
-            "temperature": [0.5, 0.7],
-        }
-        return settings(folder / "model", **{**RUN, **defaults, **changes})
-
-    return configure
-
-
-@pytest.fixture(scope="module")
-def lists(folder) -> Make:
-    """A comparison of rankers over three weights."""
-
-    def configure(name: str, *methods: str, **changes: object) -> Config:
-        defaults: dict[str, object] = {
-            "output": folder / name,
-            "data__train": str(folder / "data"),
-            "model__base": str(folder / "ranker"),
-            "comparison__methods": list(methods) or ["cos"],
-            "comparison__seeds": [0],
-        }
-        return located(tiny_rankers.settings(**RUN | defaults | changes))
-
-    return configure
 
 
 @dataclass(frozen=True)
@@ -206,6 +145,17 @@ def test_resumed_it_does_what_is_missing_and_nothing_else(compared_lists, lists,
     assert (case / "runs" / "single_1_0@6" / "done.json").exists()
     assert values(again.front("soup")) == values(compared.front("soup"))
     assert again.front("linear_scalarization") == compared.front("linear_scalarization")
+
+
+def test_resumed_with_another_evaluation_it_measures_again(compared_lists, lists, tmp_path):
+    compared, folder = compared_lists, tmp_path / "copy"
+    shutil.copytree(compared.config.output, folder)
+    before = {path: path.stat().st_mtime_ns for path in (folder / "seed-0").rglob("*") if path.is_file()}
+    config = lists("lists", *METHODS, resume=True, output=folder, evaluation__batch_tokens=7)
+    again = Compared(config, execute(config))
+    changed = {path.name for path, at in before.items() if path.stat().st_mtime_ns != at}
+    assert changed == {"linear_scalarization-steps.json", "soup-steps.json"}
+    np.testing.assert_allclose(again.front("soup").values("ndcg@10"), compared.front("soup").values("ndcg@10"))
 
 
 @pytest.fixture

@@ -100,7 +100,11 @@ def contexts(config: Config) -> PreferenceData:
 def run(
     config: Config, folder: Path, sources: Sequence[tuple[Path, float]] = (), keep_rewards: bool = False
 ) -> Trained:
-    return train_one(config.model_dump(mode="json"), folder, create, contexts(config), sources, keep_rewards)
+    return train_one(placed(config, folder), create, contexts(config), sources, keep_rewards)
+
+
+def placed(config: Config, folder: Path) -> dict[str, Any]:
+    return config.model_copy(update={"output": folder}).model_dump(mode="json")
 
 
 def table(folder: Path) -> list[Floats]:
@@ -122,7 +126,9 @@ def centred(values: Floats) -> Floats:
 class TestTrainOne:
     def test_what_a_finished_run_leaves(self, tmp_path):
         trained = run(configured([1.0, 0.0, 0.0]), tmp_path / "run")
-        assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoint", "done.json", "metrics.jsonl"}
+        assert {path.name for path in (tmp_path / "run").iterdir()} == {
+            "checkpoint", "done.json", "metrics.jsonl", "tensorboard",
+        }  # fmt: skip
         assert Trained.read(tmp_path / "run") == trained
         assert trained.steps == 30
         assert trained.seconds > 0
@@ -164,7 +170,7 @@ def create_ranker(config: Config, device: torch.device) -> RankingScorer:
 
 def ranker_run(config: Config, folder: Path, sources: Sequence[tuple[Path, float]] = ()) -> Trained:
     data = tiny_rankers.ranking_data(config)
-    return train_one(config.model_dump(mode="json"), folder, create_ranker, data, sources, keep_rewards=True)
+    return train_one(placed(config, folder), create_ranker, data, sources, keep_rewards=True)
 
 
 class TestInterruption:

@@ -16,7 +16,8 @@ from cosdpo.data.batching import PreferenceData
 from cosdpo.methods.method import single
 from cosdpo.training.checkpoint import Clock
 from cosdpo.training.ends import rewards_of_ends
-from cosdpo.training.loop import Objectives, optimizer_for, train
+from cosdpo.training.loop import optimizer_for, train
+from cosdpo.training.objectives import Objectives
 from cosdpo.training.strategies.strategy import Strategy
 from tests.tiny_models import settings
 

@@ -32,8 +32,6 @@ def check(config: Config) -> None:
     plain = scaling.strategy == "ddp"
     if config.task == "ranking" and not plain:
         raise InputError(f"scaling.strategy {scaling.strategy} is for language models: set it to ddp for rankers")
-    if config.method != "cos":
-        check_single(config, f"the runs of {config.method}")
     if scaling.strategy == "fsdp" and scaling.workers == 1:
         raise InputError("scaling.strategy fsdp has nothing to shard over: set scaling.workers to 2 or more, or ddp")
     if scaling.min_workers == 1 and shards_the_base(config):

@@ -35,7 +35,6 @@ NF4 = {"model__quantization": "nf4", "scaling__use_gpu": True}
     ("changes", "message"),
     [
         ({**FSDP, "task": "ranking"}, r"scaling\.strategy fsdp is for language models: set it to ddp"),
-        ({**FSDP, "method": "soup"}, r"the runs of soup train in one process each, set it to ddp"),
         ({**FSDP, "scaling__workers": 1}, r"nothing to shard over: set scaling\.workers to 2 or more"),
         ({**FSDP, "scaling__offload": "optimizer"}, r"needs scaling\.strategy deepspeed"),
         ({"scaling__offload": "parameters"}, r"needs scaling\.strategy deepspeed"),
