@@ -13,6 +13,7 @@ base, without gradient, for all candidates and all trade-offs.
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,9 @@ from cosdpo.models.base import load_base
 from cosdpo.models.conditioning import AdapterState, EndAdapter, Gates, HyperPrompt, attach, attach_ends
 from cosdpo.models.log_probabilities import token_divergences, token_log_probabilities
 from cosdpo.models.packing import Layout, PromptCache, lay_out
+
+# peft asks every model for a property that transformers has renamed; the plan of a job is no place to say so.
+warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
 
 
 class Card(BaseModel):
