@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -72,6 +73,9 @@ class MethodSummary(BaseModel):
     """Largest resident memory of any run of any seed."""
     hypervolume: dict[str, Statistic]
     """Hypervolume of each seed's front from the reference point of that seed."""
+    hypervolume_pairs: dict[str, dict[str, Statistic]] = {}
+    """With three objectives or more, the hypervolume of the front as seen in two of them, by their names: `a, b`. That
+    of all objectives together says little once one of them falls below the reference. Left out of the file with two."""
     igd_plus: dict[str, Statistic]
     """IGD+ against the non-dominated points of all methods with the same seed and budget; less is better."""
     spread: dict[str, Statistic]
@@ -85,11 +89,17 @@ class MethodSummary(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in write(self).items() if key != "main" or value is not None}
+        optional = ("main", "hypervolume_pairs")
+        return {key: value for key, value in write(self).items() if value or key not in optional}
 
     def volumes(self, metric: str) -> dict[int, float]:
         """Hypervolume by seed."""
         return dict(zip(self.seeds, self.hypervolume[metric].seeds, strict=True))
+
+    def over_pairs(self, metric: str) -> Statistic:
+        """Mean over the pairs of objectives, by seed."""
+        volumes = [one.seeds for one in self.hypervolume_pairs[metric].values()]
+        return Statistic.of(np.mean(volumes, axis=0).tolist())
 
     @property
     def seconds(self) -> dict[int, float]:
@@ -220,6 +230,7 @@ def _methods(results: Sequence[Result]) -> dict[str, MethodSummary]:
             trained_parameters=max(front.trained_parameters for front in fronts),
             peak_memory_bytes=max(result.peak_memory for result in own),
             hypervolume={key: Statistic.of([one.hypervolume for one in ones]) for key, ones in metrics.items()},
+            hypervolume_pairs={key: _pairs(fronts, key) for key in metrics} if len(fronts[0].objectives) > 2 else {},
             igd_plus={
                 key: Statistic.of([indicators.igd_plus(f.gains(key), targets[f.seed, key]) for f in fronts])
                 for key in metrics
@@ -233,6 +244,21 @@ def _methods(results: Sequence[Result]) -> dict[str, MethodSummary]:
         )
 
     return {name: method(name) for name in dict.fromkeys(result.front.method for result in results)}
+
+
+def _pairs(fronts: Sequence[Front], metric: str) -> dict[str, Statistic]:
+    """Hypervolume in every two objectives, with all points of the front and the same reference."""
+    sign = 1 if fronts[0].metrics[metric].higher_is_better else -1
+    found = {}
+    for pair in combinations(range(len(fronts[0].objectives)), 2):
+        volumes = [
+            indicators.hypervolume(
+                front.gains(metric)[:, pair], sign * np.array(front.metrics[metric].reference_point)[list(pair)]
+            )
+            for front in fronts
+        ]
+        found[", ".join(fronts[0].objectives[j] for j in pair)] = Statistic.of(volumes)
+    return found
 
 
 def _main(fronts: Sequence[Front]) -> MainSummary | None:

@@ -39,6 +39,24 @@ def test_igd_plus_against_the_union_front_of_the_seed() -> None:
     assert methods["soup"].igd_plus["accuracy"].mean == pytest.approx(0.625)
 
 
+def test_hypervolume_of_pairs() -> None:
+    # No point is above the reference in all three; seen in the first two, boxes of 2 x 1 and 1 x 2 share a square.
+    values = [[2, 1, -1], [1, 2, -1], [-1, -1, 3]]
+    names = ("kind", "brief", "vivid")
+    results = [
+        result("cos", seed, values=(seed + 1) * np.array(values), objectives=names, partitions=1, loss=True)
+        for seed in (0, 1)
+    ]
+    method = summarise(results).methods["cos"]
+    assert method.hypervolume["accuracy"].seeds == [0, 0]
+    for metric in ("accuracy", "loss"):
+        pairs = method.hypervolume_pairs[metric]
+        assert list(pairs) == ["kind, brief", "kind, vivid", "brief, vivid"]
+        assert pairs["kind, brief"].seeds == pytest.approx([3, 12])
+        assert pairs["kind, vivid"].seeds == pairs["brief, vivid"].seeds == [0, 0]
+        assert method.over_pairs(metric).seeds == pytest.approx([1, 4])
+
+
 def test_keys_of_the_file(tmp_path: Path) -> None:
     results = [
         result(method, seed, main="relevance", seconds=60 + seed) for method in ("cos", "soup") for seed in (0, 1)
@@ -50,6 +68,7 @@ def test_keys_of_the_file(tmp_path: Path) -> None:
     assert list(written["methods"]) == ["cos", "soup"]
     entry = written["methods"]["cos"]
     assert set(entry["hypervolume"]["accuracy"]) == {"mean", "std", "seeds"}
+    assert "hypervolume_pairs" not in entry  # of two objectives
     assert entry["train_seconds_total"] == {"mean": 60.5, "std": pytest.approx(0.5**0.5), "seeds": [60, 61]}
     assert (entry["trained_parameters"], entry["runs"], entry["peak_memory_bytes"]) == (1000, 1, 2 * 2**20)
     assert set(entry["igd_plus"]) == set(entry["spread"]) == {"accuracy"}
