@@ -88,7 +88,7 @@ def findings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     leading = comparison.main_metric
     metrics = [leading, *(name for name in comparison.higher_is_better if name != leading)]
     figures = [_figures(comparison, fight) for name in metrics if (fight := duel(comparison, name))]
-    sentences = [*figures[:1], *_others(comparison, leading), *figures[1:]]
+    sentences = [*figures[:1], *_others(comparison, leading), *_in_pairs(comparison, leading), *figures[1:]]
     if comparison.equal_time and (fight := duel(comparison, leading, comparison.equal_time)) and fight.volume.ratio:
         sentences.append(
             f"Given equal training time, it reaches {_times(fight.volume.ratio)} the hypervolume of "
@@ -162,6 +162,21 @@ def _others(comparison: Comparison, metric: str) -> list[str]:
             if other.ratio:
                 parts.append(f"{_times(other.ratio)} that of {name}{_standing(other)}")
     return [f"It is {listed(parts)}."] if parts else []
+
+
+def _in_pairs(comparison: Comparison, metric: str) -> list[str]:
+    """The ratios to all rivals in two objectives at a time, as one sentence; none with two objectives."""
+    own = comparison.methods[subject(comparison)]
+    if not own.hypervolume_pairs:
+        return []
+    parts = []
+    for name in rivals(comparison):
+        one = comparison.methods[name]
+        volumes = (dict(zip(m.seeds, m.over_pairs(metric).seeds, strict=True)) for m in (own, one))
+        found = difference(*volumes)
+        if found.ratio:
+            parts.append(f"{_times(found.ratio, alone=True)} that of {name}{_standing(found)}")
+    return [f"Seen in two objectives at a time, it is on average {listed(parts)}."] if parts else []
 
 
 def _standing(found: Difference, sure: bool = False, unknown: bool = False) -> str:

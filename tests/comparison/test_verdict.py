@@ -38,6 +38,22 @@ def test_clear_win() -> None:
     )
 
 
+def test_two_objectives_at_a_time() -> None:
+    qualities = {"cos": times(1.1), "linear_scalarization": times(1.0), "soup": times(0.9)}
+    assert "two objectives at a time" not in says(field(qualities, SECONDS))[1]
+    first, rest = says(
+        [
+            result(method, seed, quality, objectives=("kind", "brief", "vivid"))
+            for method, per_seed in qualities.items()
+            for seed, quality in enumerate(per_seed)
+        ]
+    )
+    assert first.startswith("Neither one conditioned run nor")  # every point has an objective at the reference
+    # Volumes go with the square of the quality here too, whatever the pair.
+    assert "Seen in two objectives at a time, it is on average 1.21 times that of linear_scalarization and" in rest
+    assert "1.49 times that of soup." in rest
+
+
 def test_within_deviation() -> None:
     first, rest = says(field({"cos": [0.9, 1.0, 1.1], "linear_scalarization": [0.95, 1.05, 1.1]}, SECONDS))
     assert first.startswith("No difference beyond the seeds\u2019 deviation: one conditioned run reaches 0.9")
