@@ -12,8 +12,9 @@ from torch import Tensor
 
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
-from cosdpo.models import ranker
+from cosdpo.models import averaging, language, ranker
 from cosdpo.models.averaging import average
+from cosdpo.models.base import load_base
 from cosdpo.models.language import LanguageScorer
 from cosdpo.models.ranker import RankingScorer
 from tests import tiny_rankers
@@ -205,3 +206,17 @@ class TestRankers:
     def test_one_run_alone_is_that_run_bit_for_bit(self, folders):
         for folder in folders:
             assert torch.equal(self.scores(ranker.average({folder: 1.0}, CPU)), self.scores(RankingScorer.load(folder)))
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_quantised_run_is_measured_on_its_quantised_base(checkpoint, monkeypatch, count):
+    asked = []
+
+    def load(name: str, dtype: torch.dtype, quantization: str = "none") -> object:
+        asked.append(quantization)
+        return load_base(name, dtype)
+
+    for module in (averaging, language):
+        monkeypatch.setattr(module, "load_base", load)
+    average({checkpoint("llama-tied", seed): 1 / count for seed in range(count)}, torch.float32, CPU, "nf4")
+    assert asked == ["nf4"]  # and loaded once, however many runs there are
