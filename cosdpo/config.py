@@ -254,6 +254,11 @@ class ScalingConfig(Section):
     with a notice do not count."""
 
     @property
+    def worker_threads(self) -> int:
+        """Threads of a worker's tensor operations."""
+        return self.threads or max(1, int(self.cpus_per_worker))
+
+    @property
     def fewest(self) -> int:
         """Workers that the run needs at least."""
         return self.min_workers or self.workers

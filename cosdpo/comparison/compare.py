@@ -40,7 +40,7 @@ from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Task
 from cosdpo.training import storage
-from cosdpo.training.strategies.compatible import shards_the_base
+from cosdpo.training.strategies import compatible
 
 log = logging.getLogger("cosdpo")
 
@@ -170,6 +170,8 @@ def check(config: Config) -> None:
         if len({*map(str, chosen)}) < len(chosen):
             raise InputError(f"comparison.{what} names one twice; name each once")
     resources.check(config)
+    if config.scaling.workers == 1:
+        compatible.check_single(config, "trainings of comparisons and baselines with scaling.workers 1")
     for kind in config.comparison.conditionings:
         single_run.check(conditioned_by(kind, config))
     single_run.check(config)
@@ -188,7 +190,7 @@ def _steps(one: Prepared, results: Mapping[str, Any]) -> list[Step]:
     """Every training once, then the measurement of every method, which reads the `results` of its trainings."""
     config, folder = one.task.config, one.case.config.output / RUNS
     train = _remote(config, training.train_one, sharing.train_one, shared=config.scaling.workers > 1)
-    measure = _remote(config, training.measure_some, sharing.measure_some, shared=shards_the_base(config))
+    measure = _remote(config, training.measure_some, sharing.measure_some, shared=compatible.shards_the_base(config))
     data, measurement = ray.put(one.task.train), one.task.measure()
     runs = {run_name(run): run for entry in one.entries for run in entry.runs}
     wanted = {_source(run, name) for run in runs.values() for name in run.margins}
@@ -223,7 +225,7 @@ def _steps(one: Prepared, results: Mapping[str, Any]) -> list[Step]:
         def start() -> object:
             kept = _kept_front(entry.front(one.case), grid)
             tree = at(config, f"measuring-{entry.front(one.case).stem}")
-            return kept or measure.remote(tree, folder, policies, one.task.average, measurement)
+            return kept or measure.remote(training.Measuring(tree, folder, policies, one.task.average, measurement))
 
         def finish(parts: list[Any]) -> Front:
             return _front(one, entry, parts, [results[need] for need in needs])

@@ -19,13 +19,11 @@ import torch
 import torch.distributed as dist
 
 from cosdpo.cluster import ask_workers_often
-from cosdpo.comparison.training import Trained, by_policy, keep, peak_memory, read_margins, rewards, store_rewards
+from cosdpo.comparison.training import Measuring, Trained, keep, peak_memory, read_margins, rewards, store_rewards
 from cosdpo.config import Config
 from cosdpo.data.training_data import TrainingData
-from cosdpo.methods.method import Policy
-from cosdpo.tasks.task import Average, Measure
 from cosdpo.training.devices import training_device
-from cosdpo.training.distributed import FOLDER, Job, fit, on_workers
+from cosdpo.training.distributed import FOLDER, Job, fit, on_workers_for_once
 from cosdpo.training.strategies.fsdp import shard
 from cosdpo.training.strategies.in_step import Rounds
 from cosdpo.training.world import World
@@ -81,44 +79,27 @@ def _finish(scorer: Any, config: Config, world: World, data: Any, keep_rewards: 
     return _Part(found, seconds, scorer.trained_parameters(), peak_memory(device))
 
 
-@dataclass(frozen=True)
-class _Request:
-    config: dict[str, Any]
-    runs: Path
-    policies: Sequence[tuple[int, Policy]]
-    average: Average
-    measure: Measure
-
-
-def measure_some(
-    config_tree: dict[str, Any],
-    runs: Path,
-    policies: Sequence[tuple[int, Policy]],
-    average: Average,
-    measure: Measure,
-) -> list[Any]:
+def measure_some(wanted: Measuring) -> list[Any]:
     """As `cosdpo.comparison.training.measure_some`, on a base that no worker holds whole."""
     ask_workers_often()
-    config = Config.model_validate(config_tree)
-    # Nothing of it is kept, wherever the checkpoints of the trainings are.
-    here = config.model_copy(update={"scaling": config.scaling.model_copy(update={"storage": ""})})
-    parts: list[Any] = on_workers(here, FOLDER, _measure, _Request(config_tree, runs, policies, average, measure))
+    config = Config.model_validate(wanted.config)
+    parts: list[Any] = on_workers_for_once(config, FOLDER, _measure, wanted)
     shutil.rmtree(config.output, ignore_errors=True)
     return parts
 
 
-def _measure(request: _Request) -> list[Any]:
+def _measure(wanted: Measuring) -> list[Any]:
     """The parts of all workers; each measures every N-th grid point of a policy, the first is the lead."""
-    config = Config.model_validate(request.config)
-    torch.set_num_threads(config.scaling.threads or max(1, int(config.scaling.cpus_per_worker)))
+    config = Config.model_validate(wanted.config)
+    torch.set_num_threads(config.scaling.worker_threads)
     device, rank, size = training_device(config.scaling.use_gpu), dist.get_rank(), dist.get_world_size()
     parts: list[Any] = []
-    for checkpoints, indices in by_policy(request.runs, request.policies):
-        scorer = request.average(checkpoints, config, torch.device("cpu"))
+    for checkpoints, indices in wanted.by_policy():
+        scorer = wanted.average(checkpoints, config, torch.device("cpu"))
         shard(scorer, device, offload=config.scaling.offload == "parameters")
         lead = rank == 0 and not parts
         with Rounds(scorer).uneven():
-            mine = request.measure(scorer, config, indices[rank::size], lead, False)
+            mine = wanted.measure(scorer, config, indices[rank::size], lead, False)
         gathered: list[Any] = [None] * size
         dist.all_gather_object(gathered, mine)
         parts += gathered

@@ -175,35 +175,36 @@ def store_rewards(folder: Path, values: Sequence[Floats]) -> None:
         pq.write_table(pa.table({"rewards": column}), temporary)
 
 
-def measure_some(
-    config_tree: dict[str, Any],
-    runs: Path,
-    policies: Sequence[tuple[int, Policy]],
-    average: Average,
-    measure: Measure,
-) -> list[Any]:
-    """Measures the policies of some grid points; those of one policy share its loading.
+@dataclass(frozen=True)
+class Measuring:
+    """The policies of some grid points, to be measured."""
 
-    Args:
-        runs: folder of the trained runs.
-        policies: (grid index, policy) pairs.
-    """
-    config = Config.model_validate(config_tree)
+    config: dict[str, Any]
+    runs: Path
+    """Folder of the trained runs."""
+    policies: Sequence[tuple[int, Policy]]
+    """(grid index, policy) pairs."""
+    average: Average
+    measure: Measure
+
+    def by_policy(self) -> Iterator[tuple[dict[Path, float], list[int]]]:
+        """Checkpoints of every different policy with their shares, and the grid points that it is for."""
+        groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
+        for index, policy in self.policies:
+            groups.setdefault(tuple(policy.shares.items()), []).append(index)
+        for shares, indices in groups.items():
+            yield {self.runs / name / "checkpoint": share for name, share in shares}, indices
+
+
+def measure_some(wanted: Measuring) -> list[Any]:
+    """A part for each policy, which is loaded once for all its grid points; the first is the lead's."""
+    config = Config.model_validate(wanted.config)
     device = _device(config)
     parts: list[Any] = []
-    for checkpoints, indices in by_policy(runs, policies):
-        scorer = average(checkpoints, config, device)
-        parts.append(measure(scorer, config, indices, not parts, False))
+    for checkpoints, indices in wanted.by_policy():
+        scorer = wanted.average(checkpoints, config, device)
+        parts.append(wanted.measure(scorer, config, indices, not parts, False))
     return parts
-
-
-def by_policy(runs: Path, policies: Sequence[tuple[int, Policy]]) -> Iterator[tuple[dict[Path, float], list[int]]]:
-    """Checkpoints of every different policy with their shares, and the grid points that it is for."""
-    groups: dict[tuple[tuple[str, float], ...], list[int]] = {}
-    for index, policy in policies:
-        groups.setdefault(tuple(policy.shares.items()), []).append(index)
-    for shares, indices in groups.items():
-        yield {runs / name / "checkpoint": share for name, share in shares}, indices
 
 
 def _device(config: Config) -> torch.device:

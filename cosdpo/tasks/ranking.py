@@ -291,7 +291,7 @@ def _reference_scores(config_tree: dict[str, Any], data: RankingData) -> list[Fl
     """s_ref of every document, per query."""
     config = Config.model_validate(config_tree)
     device = worker_device(config.scaling.use_gpu)
-    torch.set_num_threads(config.scaling.threads or max(1, int(config.scaling.cpus_per_worker)))
+    torch.set_num_threads(config.scaling.worker_threads)
     base = BaseRanker.load(Path(config.model.base)).to(device)
     scores = np.zeros(len(data.reference))
     for indices in data.in_order_of_length(config.evaluation.batch_tokens):

@@ -119,6 +119,14 @@ def on_workers(config: Config, name: str, work: Callable[[Any], Any], argument: 
     return returned
 
 
+def on_workers_for_once(config: Config, name: str, work: Callable[[Any], Any], argument: Any) -> Any:
+    """As `on_workers`, for work that starts anew after a kill: nothing of it is kept, wherever checkpoints are."""
+    here = config.model_copy(update={"scaling": config.scaling.model_copy(update={"storage": ""})})
+    found = on_workers(here, name, work, argument)
+    shutil.rmtree(config.output / name, ignore_errors=True)
+    return found
+
+
 def _explained(error: ray.train.TrainingFailedError, config: Config) -> str | None:
     """One line on a failure that is no defect: dead workers, a full disk or lost storage; None otherwise."""
     place = storage.location(config)
@@ -156,7 +164,7 @@ def _run(job: Job) -> Outcome:
     context = ray.train.get_context()
     world = World(context.get_world_rank(), context.get_world_size())
     device = training_device(config.scaling.use_gpu)
-    torch.set_num_threads(config.scaling.threads or max(1, int(config.scaling.cpus_per_worker)))
+    torch.set_num_threads(config.scaling.worker_threads)
     strategy = start(config, job.create, device)
     scorer: Scorer = strategy.scorer
     clock = Clock()

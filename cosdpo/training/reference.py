@@ -82,7 +82,7 @@ class ReferenceActor:
 
         self.config = Config.model_validate(config)
         device = worker_device(self.config.scaling.use_gpu)
-        torch.set_num_threads(self.config.scaling.threads or max(1, int(self.config.scaling.cpus_per_worker)))
+        torch.set_num_threads(self.config.scaling.worker_threads)
         model = self.config.model
         base = load_base(model.base, base_dtype(self.config, device), model.quantization)
         self.scorer = FrozenScorer.of(base).to(device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +17,7 @@ from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.base import load_base
 from cosdpo.models.language import FrozenScorer
 from cosdpo.training.devices import base_dtype, training_device
-from cosdpo.training.distributed import on_workers
+from cosdpo.training.distributed import on_workers_for_once
 from cosdpo.training.strategies.fsdp import shard
 from cosdpo.training.strategies.in_step import Rounds
 
@@ -37,16 +36,13 @@ class _Request:
 def score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]:
     """log pi_ref of every candidate, [n] per context; needs a running Ray."""
     request = _Request(config.model_dump(mode="json"), ray.put(list(contexts)))
-    # Nothing of it is kept, wherever the checkpoints of the run are.
-    here = config.model_copy(update={"scaling": config.scaling.model_copy(update={"storage": ""})})
-    rows: list[list[float]] = on_workers(here, FOLDER, _score, request)
-    shutil.rmtree(config.output / FOLDER, ignore_errors=True)
+    rows: list[list[float]] = on_workers_for_once(config, FOLDER, _score, request)
     return [np.asarray(row, dtype=np.float64) for row in rows]
 
 
 def _score(request: _Request) -> list[list[float]]:
     config = Config.model_validate(request.config)
-    torch.set_num_threads(config.scaling.threads or max(1, int(config.scaling.cpus_per_worker)))
+    torch.set_num_threads(config.scaling.worker_threads)
     device = training_device(config.scaling.use_gpu)
     scorer = FrozenScorer.of(load_base(config.model.base, base_dtype(config, torch.device("cpu"))))
     shard(scorer, device, offload=config.scaling.offload == "parameters")

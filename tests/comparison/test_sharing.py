@@ -152,6 +152,13 @@ class TestResources:
         assert lists("x", "soup", comparison__gpus_per_run=0.5).scaling.use_gpu
         assert not lists("x", "soup").scaling.use_gpu
 
+    @pytest.mark.parametrize(("key", "value"), [("min_workers", 1), ("storage", "file:///x")])
+    def test_what_one_worker_does_not_follow(self, lists, key, value):
+        config = lists("one-worker", "soup", **{f"scaling__{key}": value})
+        with pytest.raises(InputError, match=rf"^scaling\.{key} {value} is for .* train in one process each"):
+            compare(config)
+        assert not config.output.exists()
+
     def test_shares_of_a_run_of_several_workers(self, lists):
         config = lists("shares", "soup", comparison__cpus_per_run=0.5, **SHARED)
         with pytest.raises(InputError, match=r"^comparison\.cpus_per_run 0\.5 is for runs of one worker: leave it out"):

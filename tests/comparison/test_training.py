@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cosdpo.comparison import training
-from cosdpo.comparison.training import Trained, measure_some, train_one
+from cosdpo.comparison.training import Measuring, Trained, measure_some, train_one
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.methods.method import Policy
@@ -413,7 +413,7 @@ class TestMeasureSome:
 
         def run(policies: Sequence[Policy]) -> list[Any]:
             tree = configured([]).model_dump(mode="json")
-            return measure_some(tree, tmp_path, list(enumerate(policies)), average, measure)
+            return measure_some(Measuring(tree, tmp_path, list(enumerate(policies)), average, measure))
 
         return run
 
