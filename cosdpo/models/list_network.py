@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,12 +18,20 @@ from cosdpo.data.packed_lists import PackedLists
 
 
 class Gate(nn.Module):
-    """Multiplies hidden units by 1 + G c, affine in the conditions c of the list; starts at 1 (ours)."""
+    """Multiplies hidden units by 1 + G c, affine in the conditions c of the list (ours).
 
-    def __init__(self, conditions: int, width: int) -> None:
+    Units are dealt to the m objectives in turn, and a unit's gate starts at m w_j for its objective j: at equal weights
+    it is 1, and at a vertex the units of that objective alone act. Started at 1 for all weights instead, units would
+    have to part by what little their gradients differ. Conditions after the weights start without effect.
+    """
+
+    def __init__(self, objectives: int, conditions: int, width: int) -> None:
         super().__init__()
         self.affine = nn.Linear(conditions, width, bias=False)
-        nn.init.zeros_(self.affine.weight)
+        own = F.one_hot(torch.arange(width) % objectives, objectives)
+        with torch.no_grad():
+            self.affine.weight.zero_()
+            self.affine.weight[:, :objectives] = objectives * own - 1  # sum_j w_j = 1
 
     def forward(self, hidden: Tensor, conditions: Tensor, owner: Tensor) -> Tensor:
         """hidden [T, W] gated by conditions [B, c] of the list that owns each row."""
@@ -33,10 +42,10 @@ class Gate(nn.Module):
 class FeedForward(nn.Module):
     """Linear, GELU, gate, linear."""
 
-    def __init__(self, width: int, inner: int, conditions: int, dropout: float) -> None:
+    def __init__(self, width: int, inner: int, objectives: int, conditions: int, dropout: float) -> None:
         super().__init__()
         self.rise = nn.Linear(width, inner)
-        self.gate = Gate(conditions, inner) if conditions else None
+        self.gate = Gate(objectives, conditions, inner) if conditions else None
         self.fall = nn.Linear(inner, width)
         self.dropout = nn.Dropout(dropout)
 
@@ -71,12 +80,14 @@ class ListAttention(nn.Module):
 class Block(nn.Module):
     """One layer: attention over the list (transformer only), then the feed-forward network, each on a residual."""
 
-    def __init__(self, width: int, heads: int, conditions: int, dropout: float, attention: bool) -> None:
+    def __init__(
+        self, width: int, heads: int, objectives: int, conditions: int, dropout: float, attention: bool
+    ) -> None:
         super().__init__()
         self.attention = ListAttention(width, heads, dropout) if attention else None
         self.norm_attention = nn.LayerNorm(width) if attention else None
         self.norm = nn.LayerNorm(width)
-        self.feed_forward = FeedForward(width, 4 * width if attention else width, conditions, dropout)
+        self.feed_forward = FeedForward(width, 4 * width if attention else width, objectives, conditions, dropout)
 
     def forward(self, x: Tensor, lists: PackedLists, mask: Tensor | None, conditions: Tensor | None) -> Tensor:
         """[T, width] to [T, width]."""
@@ -93,6 +104,7 @@ class ListNetwork(nn.Module):
         self,
         architecture: Literal["transformer", "mlp"],
         inputs: int,
+        objectives: int,
         conditions: int,
         conditioning: Literal["concatenation", "gates", "both"],
         width: int,
@@ -104,6 +116,7 @@ class ListNetwork(nn.Module):
 
         Args:
             inputs: features of a document.
+            objectives: number of weights, which come first among the conditions.
             conditions: numbers that condition a list; 0 for an unconditioned network.
         """
         super().__init__()
@@ -113,10 +126,10 @@ class ListNetwork(nn.Module):
         self.embed_conditions = (
             nn.Linear(conditions, width, bias=False) if conditions and conditioning != "gates" else None
         )
-        self.gate = Gate(gated, width) if gated else None
+        self.gate = Gate(objectives, gated, width) if gated else None
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            Block(width, heads, gated, dropout, architecture == "transformer") for _ in range(layers)
+            Block(width, heads, objectives, gated, dropout, architecture == "transformer") for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 1, bias=False)

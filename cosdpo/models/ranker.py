@@ -108,7 +108,11 @@ class BaseRanker(Ranker):
         self.card = card
         self.standardiser = Standardiser(len(card.numbers), card.log1p, card.list_features)
         self.network = ListNetwork(
-            inputs=self.standardiser.inputs, conditions=0, conditioning="both", **card.network.model_dump()
+            inputs=self.standardiser.inputs,
+            objectives=0,
+            conditions=0,
+            conditioning="both",
+            **card.network.model_dump(),
         )
 
     @classmethod
@@ -159,10 +163,11 @@ class RankingScorer(Ranker):
         super().__init__()
         self.card = card
         self.base = base.requires_grad_(False)
-        m = len(card.objectives)
+        m = 0 if card.conditioning == "none" else len(card.objectives)
         self.network = ListNetwork(
             inputs=base.standardiser.inputs,
-            conditions=0 if card.conditioning == "none" else m * (2 if card.temperature_conditioned else 1),
+            objectives=m,
+            conditions=2 * m if card.temperature_conditioned else m,
             conditioning="both" if card.conditioning == "none" else card.conditioning,
             **card.network.model_dump(),
         )

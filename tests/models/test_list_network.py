@@ -28,6 +28,7 @@ def network(architecture: str = "transformer", conditioning: str | None = "both"
         architecture,
         INPUTS,
         CONDITIONS if conditioning else 0,
+        CONDITIONS if conditioning else 0,
         conditioning or "both",
         **shape,  # type: ignore[arg-type]
     )
@@ -123,31 +124,49 @@ def test_a_transformer_reads_the_whole_list_and_an_mlp_one_document():
 class TestGates:
     def test_by_hand(self):
         """Slopes (1, 2) and (0, -1) at c = (1, 0.5) give 1 + 2 and 1 - 0.5; at c = 0 both gates are 1."""
-        gate = Gate(2, 2)
+        gate = Gate(2, 2, 2)
         with torch.no_grad():
             gate.affine.weight.copy_(torch.tensor([[1.0, 2.0], [0.0, -1.0]]))
         gates = gate(torch.ones(3, 2), torch.tensor([[1.0, 0.5], [0.0, 0.0]]), torch.tensor([1, 0, 0]))
         assert gates.tolist() == [[1, 1], [3, 0.5], [3, 0.5]]
 
-    def test_do_nothing_at_their_start(self):
-        hidden, owner = torch.randn(5, 4), torch.tensor([0, 0, 1, 2, 2])
-        assert torch.equal(Gate(3, 4)(hidden, conditions(3), owner), hidden)
-        torch.manual_seed(0)
-        gated = FeedForward(4, 8, 3, 0.0)
-        torch.manual_seed(0)
-        plain = FeedForward(4, 8, 0, 0.0)
-        plain.load_state_dict({k: v for k, v in gated.state_dict().items() if not k.startswith("gate")})
-        assert torch.equal(gated(hidden, conditions(3), owner), plain(hidden, None, owner))
+    def test_start_as_m_times_the_weight_of_each_unit_s_objective(self):
+        """Units 0 and 3 of four belong to objective 0 of three: 3 w_0 = 1.5 there, 3 w_1 = 0.9 and 3 w_2 = 0.6."""
+        weights = torch.tensor([[0.5, 0.3, 0.2], [1 / 3, 1 / 3, 1 / 3], [0.0, 1.0, 0.0]])
+        start = Gate(3, 3, 4)(torch.ones(3, 4), weights, torch.tensor([0, 1, 2]))
+        expected = torch.tensor([[1.5, 0.9, 0.6, 1.5], [1, 1, 1, 1], [0, 3, 0, 0]])
+        torch.testing.assert_close(start, expected)
+
+    def test_start_without_effect_of_the_temperatures(self):
+        hidden, owner, w = torch.randn(5, 6), torch.tensor([0, 0, 1, 2, 2]), conditions(3)
+        start = Gate(3, 6, 6)
+        with_temperatures = [start(hidden, torch.cat([w, conditions(3, seed)], 1), owner) for seed in (4, 5)]
+        assert torch.equal(*with_temperatures)
+        torch.testing.assert_close(with_temperatures[0], Gate(3, 3, 6)(hidden, w, owner))
 
     @every_architecture
-    def test_a_fresh_gated_network_is_the_same_at_all_conditions(self, architecture):
-        fresh = ListNetwork(architecture, INPUTS, CONDITIONS, "gates", 12, 2, 3, 0.0)
-        lists = packed(*LENGTHS)
-        assert torch.equal(scores(fresh, lists, conditions(4)), scores(fresh, lists, 5 * conditions(4, seed=9)))
-        # And with concatenation it is not.
-        joined = ListNetwork(architecture, INPUTS, CONDITIONS, "both", 12, 2, 3, 0.0)
-        change = scores(joined, lists, conditions(4)) - scores(joined, lists, conditions(4, seed=9))
-        assert change.abs().max() > 1e-3
+    def test_a_fresh_network_at_equal_weights_is_the_ungated_one(self, architecture):
+        lists, equal = packed(*LENGTHS), torch.full((4, CONDITIONS), 1 / CONDITIONS)
+        gated = ListNetwork(architecture, INPUTS, CONDITIONS, CONDITIONS, "gates", 12, 2, 3, 0.0)
+        plain = ListNetwork(architecture, INPUTS, 0, 0, "both", 12, 2, 3, 0.0)
+        plain.load_state_dict({k: v for k, v in gated.state_dict().items() if "gate" not in k})
+        torch.testing.assert_close(scores(gated, lists, equal), scores(plain, lists, None))
+        vertex = torch.eye(CONDITIONS)[[0, 1, 2, 0]]
+        assert (scores(gated, lists, vertex) - scores(plain, lists, None)).abs().min() > 1e-4
+
+    @pytest.mark.parametrize("objective", range(CONDITIONS))
+    def test_at_a_vertex_only_the_units_of_its_objective_act_at_first(self, objective):
+        """Whatever the other units would say."""
+        layer = FeedForward(4, 9, CONDITIONS, CONDITIONS, 0.0)
+        hidden, owner, vertex = torch.randn(5, 4), torch.zeros(5, dtype=torch.long), torch.eye(CONDITIONS)[[objective]]
+        before = layer(hidden, vertex, owner)
+        others = torch.arange(9) % CONDITIONS != objective
+        with torch.no_grad():
+            layer.rise.weight[others] += 1.0
+        assert torch.equal(layer(hidden, vertex, owner), before)
+        with torch.no_grad():
+            layer.rise.weight[~others] += 1.0
+        assert (layer(hidden, vertex, owner) - before).abs().max() > 1e-3
 
     def test_where_they_are(self):
         def gates(conditioning: str) -> int:
