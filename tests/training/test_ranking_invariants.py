@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from cosdpo.config import Config
+from cosdpo.training.checkpoint import Clock
+from cosdpo.training.loop import optimizer_for, train
 from tests.tiny_rankers import settings
-from tests.training.runs import Tensors, assert_same_figures, resumed_run, shared_run, whole_run
+from tests.training.runs import Tensors, assert_same_figures, made, resumed_run, shared_run, whole_run
 
 KEYS = ("loss", "loss/a", "loss/b", "gradient_norm")
 
@@ -83,3 +85,21 @@ def test_training_lowers_the_losses(comparisons):
     assert lines[0]["loss"] > lines[-1]["loss"] + 0.15
     assert lines[0]["loss/a"] > lines[-1]["loss/a"] + 0.02
     assert lines[0]["loss/b"] > lines[-1]["loss/b"] + 0.02
+
+
+@pytest.mark.parametrize("comparisons", ["listwise", "rankings"])
+def test_training_lowers_each_loss_at_its_own_vertex(comparisons):
+    """Where the other objective costs nothing."""
+    config = run_of_12_steps(data__comparisons=comparisons, training__steps=60, temperature=1.0)
+    scorer, data = made(config)
+    batch, beta = data.batch(range(len(data))), torch.ones(len(data), 2)
+
+    def at_vertices() -> torch.Tensor:
+        with torch.no_grad():
+            rewards = [scorer(batch.contexts, w.expand(len(data), 2), beta) - batch.reference for w in torch.eye(2)]
+        return torch.stack([batch.losses(r, beta)[:, j].mean() for j, r in enumerate(rewards)])
+
+    before = at_vertices()
+    train(scorer, data, config, optimizer_for(scorer, config), Clock(), lambda line: None, lambda clock: None)
+    scorer.eval()
+    assert (before - at_vertices()).min() > 0.2
