@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from law.language import referenced
 
-from cosdpo.cli import read_config
+from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.indicators import controllability, hypervolume
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.base import load_base
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.run import located
 from cosdpo.simplex import das_dennis
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train
+from cosdpo.training.training_state import Clock
 
 
 def run(config: Config, data: list[PreferenceData]) -> dict[str, float]:

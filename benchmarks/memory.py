@@ -2,10 +2,10 @@
 
     python benchmarks/memory.py
 
-The estimate (cosdpo/preflight/memory.py) allocates nothing. The measurement trains for real, each case in a process of
-its own, and reads the growth of its largest resident set since the imports. glibc is told to return what is freed: by
-default its heap is fragmented by tensors of many sizes and holds up to twice of what lives. Ends with one JSON line:
-{"estimate_vs_measured": {case: ratio}, "worst": largest distance of a ratio from 1}.
+The estimate (cosdpo/preflight/step_memory.py) allocates nothing. The measurement trains for real, each case in a
+process of its own, and reads the growth of its largest resident set since the imports. glibc is told to return what is
+freed: by default its heap is fragmented by tensors of many sizes and holds up to twice of what lives. Ends with one
+JSON line: {"estimate_vs_measured": {case: ratio}, "worst": largest distance of a ratio from 1}.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrain
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.base import freeze
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.packing import ATTENTION
-from cosdpo.preflight.memory import step_memory
+from cosdpo.preflight.step_memory import step_memory
 from cosdpo.training.loop import optimizer_for
 
 

@@ -37,23 +37,24 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
-from cosdpo.cli import read_config
+from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
-from cosdpo.data import letor, ranking_world
+from cosdpo.data import letor
+from cosdpo.data import synthetic_ranking as ranking_world
 from cosdpo.data.packed_lists import PackedLists
 from cosdpo.data.query_lists import QueryLists
-from cosdpo.data.ranking import RankingData, graded_labels
+from cosdpo.data.ranking_data import RankingData, graded_labels
 from cosdpo.data.ranking_splits import WORLD_SEED, fold_count, read_split
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.losses import conditioned_loss, listwise_dpo
 from cosdpo.models.list_network import ListNetwork
-from cosdpo.models.ranker import BaseRanker, RankingScorer
+from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.run import located
 from cosdpo.tasks.ranking import RankingTask, base_config, base_data
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import Sampler, optimizer_for, train
-from cosdpo.training.objectives import Objectives
+from cosdpo.training.objective import Objectives
+from cosdpo.training.training_state import Clock
 
 SLATE = 240
 FULL_SIZE = 10_000

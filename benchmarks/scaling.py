@@ -34,15 +34,15 @@ from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.base import freeze
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.packing import ATTENTION
-from cosdpo.training.checkpoint import Clock
-from cosdpo.training.distributed import on_workers, saving
 from cosdpo.training.loop import optimizer_for, train_together
-from cosdpo.training.notices import Notices
+from cosdpo.training.preemption import Notices
+from cosdpo.training.ray_train import on_workers, saving
 from cosdpo.training.strategies.ddp import Ddp
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.tracking import RunLog
+from cosdpo.training.training_state import Clock
 from cosdpo.training.world import World
 
 CONTEXTS, TOKENS, STEPS = 64, 48, 5

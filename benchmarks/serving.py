@@ -41,7 +41,7 @@ from transformers import (
 from cosdpo.config import Config
 from cosdpo.models.base import freeze, load_tokenizer
 from cosdpo.models.generation import generate
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.packing import ATTENTION
 from serve.engine import Engine, EngineSettings
 from serve.generation import Generation

@@ -28,7 +28,7 @@ from pathlib import Path
 import torch
 from law import figure, language, ranker, tables, tabular
 
-from cosdpo.cli import read_config
+from cosdpo.cli.command_line import read_config
 from cosdpo.run import located
 
 

@@ -98,10 +98,10 @@ def ours(scope: str, bf16: bool, count: int, batch: int) -> dict[str, float]:
     from cosdpo.config import Config
     from cosdpo.data.batching import PreferenceData
     from cosdpo.models.base import freeze
-    from cosdpo.models.language import LanguageScorer
+    from cosdpo.models.language_scorer import LanguageScorer
     from cosdpo.models.packing import ATTENTION
-    from cosdpo.training.checkpoint import Clock
     from cosdpo.training.loop import optimizer_for, train
+    from cosdpo.training.training_state import Clock
 
     _, contexts, _ = pairs(count, batch)
     imported = memory("VmRSS")

@@ -11,12 +11,11 @@ import logging
 import numpy as np
 
 from cosdpo import run as single
-from cosdpo import run_folder
 from cosdpo.config import Config
 from cosdpo.data.ranking_splits import fold_count
 from cosdpo.evaluation.front import Front, Main, Measured, build
 from cosdpo.tasks import task_of
-from cosdpo.training import storage
+from cosdpo.training import run_folder, storage
 
 log = logging.getLogger("cosdpo")
 

@@ -18,22 +18,22 @@ from typing import Any
 import numpy as np
 import ray
 
-from cosdpo import cluster, run_folder
+from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config
-from cosdpo.config_file import to_yaml
 from cosdpo.errors import InputError
-from cosdpo.evaluation.drawing import save_png
 from cosdpo.evaluation.front import Front, build
-from cosdpo.evaluation.plots import write_front_png
-from cosdpo.evaluation.report import write_report
-from cosdpo.evaluation.temperature_plot import has_temperatures, temperature_figure
+from cosdpo.experiment import cluster
 from cosdpo.preflight.estimate import refuse_too_large
+from cosdpo.reports.drawing import save_png
+from cosdpo.reports.front_plot import write_front_png
+from cosdpo.reports.run_page import write_report
+from cosdpo.reports.temperature_plot import has_temperatures, temperature_figure
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Measure, Task
-from cosdpo.training import storage
-from cosdpo.training.distributed import Job, Outcome, fit
+from cosdpo.training import run_folder, storage
 from cosdpo.training.progress import progress
+from cosdpo.training.ray_train import Job, Outcome, fit
 from cosdpo.training.strategies import compatible
 from cosdpo.training.tracking import check_trackers, read_metrics
 from cosdpo.training.world import World

@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import numpy.typing as npt
 from pymoo.util.ref_dirs import get_reference_directions
 from scipy.special import betaincinv
 
+from cosdpo.arrays import Floats
 from cosdpo.errors import InputError
 
-Array = npt.NDArray[np.float64]
 
-
-def normalise(weights: Sequence[float] | Mapping[str, float], objectives: Sequence[str]) -> Array:
+def normalise(weights: Sequence[float] | Mapping[str, float], objectives: Sequence[str]) -> Floats:
     """Weights over `objectives` scaled to sum 1, shape [m].
 
     Args:
@@ -42,22 +40,22 @@ def normalise(weights: Sequence[float] | Mapping[str, float], objectives: Sequen
     if largest <= 0:
         raise InputError("weights must not all be zero")
     values = values / largest  # first, so that the sum of huge weights cannot overflow
-    normalised: Array = values / values.sum()
+    normalised: Floats = values / values.sum()
     return normalised
 
 
-def das_dennis(objectives: int, partitions: int) -> Array:
+def das_dennis(objectives: int, partitions: int) -> Floats:
     """The grid of all weights that are multiples of 1/partitions, shape [N, m] (Das and Dennis, 1998).
 
     N = C(partitions + m - 1, m - 1). For m = 2 the rows run from (0, 1) to (1, 0).
     """
     if objectives == 1:
         return np.ones((1, 1))
-    grid: Array = get_reference_directions("das-dennis", objectives, n_partitions=partitions)
+    grid: Floats = get_reference_directions("das-dennis", objectives, n_partitions=partitions)
     return grid
 
 
-def showcase(objectives: int, count: int) -> Array:
+def showcase(objectives: int, count: int) -> Floats:
     """Weights at which the report answers one prompt, [N, m]: evenly along the line for two objectives, else the
     vertices, the centre and the middles of the edges, at most `count` (but always the vertices).
     """
@@ -66,13 +64,13 @@ def showcase(objectives: int, count: int) -> Array:
         return np.stack([first, 1 - first], 1)
     corners = np.eye(objectives)
     middles = [(corners[i] + corners[j]) / 2 for i in range(objectives) for j in range(i)]
-    line: Array = np.concatenate(
+    line: Floats = np.concatenate(
         [corners, np.full((1, objectives), 1 / objectives), np.array(middles).reshape(-1, objectives)]
     )
     return line[: max(count, objectives)]
 
 
-def dirichlet(rng: np.random.Generator, count: int, objectives: int, alpha: float, stratified: bool = True) -> Array:
+def dirichlet(rng: np.random.Generator, count: int, objectives: int, alpha: float, stratified: bool = True) -> Floats:
     """Draws from Dir(alpha, ..., alpha), shape [count, objectives].
 
     Each draw has exactly this distribution either way. Stratified draws of one call are spread evenly: they come from
@@ -90,5 +88,5 @@ def dirichlet(rng: np.random.Generator, count: int, objectives: int, alpha: floa
         draws[:, j] = stick * betaincinv(alpha, alpha * (objectives - 1 - j), uniform)
         stick = stick - draws[:, j]
     draws[:, -1] = np.maximum(stick, 0.0)
-    shuffled: Array = draws[:, rng.permutation(objectives)]
+    shuffled: Floats = draws[:, rng.permutation(objectives)]
     return shuffled

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from cosdpo import cross_validation
 from cosdpo import run as single
-from cosdpo.comparison.compare import plan_method, run_method
 from cosdpo.config import Config
 from cosdpo.evaluation.front import Front
+from cosdpo.experiment.compare import plan_method, run_method
 
 
 def run(config: Config) -> None:

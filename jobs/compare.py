@@ -8,13 +8,13 @@
 --plan prints the runs and what they would cost. Killed, it goes on with what is missing by --resume.
 """
 
-from cosdpo.cli import main
+from cosdpo.cli.command_line import main
 from cosdpo.config import Config
 
 
 def job(config: Config) -> None:
-    from cosdpo.comparison.compare import compare, print_results
-    from cosdpo.world import make
+    from cosdpo.experiment.compare import compare, print_results
+    from cosdpo.tasks.demo import make
 
     if config.task == "language" and not (config.model.base or config.data.train):
         config = make(config)

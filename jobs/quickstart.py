@@ -10,7 +10,7 @@ and vivid. Base model and preferences are made once and cached, as ordinary file
 import sys
 from pathlib import Path
 
-from cosdpo.cli import main
+from cosdpo.cli.command_line import main
 from cosdpo.config import Config
 
 CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
@@ -18,7 +18,7 @@ CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
 
 def job(config: Config) -> None:
     from cosdpo.run import check, print_front, print_samples, run
-    from cosdpo.world import make
+    from cosdpo.tasks.demo import make
 
     if not config.resume:  # early, before the world is made; what is resumed is checked with the world's files in place
         check(config)

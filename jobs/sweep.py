@@ -9,14 +9,14 @@ Every trial is a run folder under OUTPUT/trials; best.yaml is the best one's con
 Killed, it goes on by --resume without losing a finished trial. Without model and data it uses the synthetic world.
 """
 
-from cosdpo.cli import main
+from cosdpo.cli.command_line import main
 from cosdpo.config import Config
 
 
 def job(config: Config) -> None:
-    from cosdpo.sweep.outcome import print_outcome
-    from cosdpo.sweep.sweep import check, located, sweep
-    from cosdpo.world import make
+    from cosdpo.experiment.sweep.outcome import print_outcome
+    from cosdpo.experiment.sweep.sweep import check, located, sweep
+    from cosdpo.tasks.demo import make
 
     if config.task == "language" and not (config.model.base or config.data.train):
         if not config.resume:  # early, before the world is made; what is resumed is checked with its files in place

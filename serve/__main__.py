@@ -55,7 +55,7 @@ def checked(settings: Settings) -> Settings:
         )
     if task == "language":
         from cosdpo.models.base import load_config
-        from cosdpo.models.language import read_card
+        from cosdpo.models.language_scorer import read_card
 
         load_config(settings.base or read_card(settings.checkpoint).base)
     return settings.model_copy(update={"port": port})

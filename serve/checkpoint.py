@@ -14,8 +14,8 @@ from typing import Any, Literal
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
-from cosdpo.models.language import Card
-from cosdpo.models.ranker import RankingCard
+from cosdpo.models.language_scorer import Card
+from cosdpo.models.ranking_scorer import RankingCard
 from serve.backend import Description
 
 CARD = "cosdpo.json"

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from cosdpo.data.tokenization import tokenize_prompts
 from cosdpo.errors import InputError
 from cosdpo.models.base import load_tokenizer
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import SMALLEST_RATIO, ratio, temperatures
 from cosdpo.simplex import normalise
 from cosdpo.training.devices import dtype_of

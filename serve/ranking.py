@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from cosdpo.arrays import Singles
 from cosdpo.data.packed_lists import PackedLists
-from cosdpo.models.ranker import RankingScorer
+from cosdpo.models.ranking_scorer import RankingScorer
 from cosdpo.models.temperature import temperatures
 from cosdpo.simplex import normalise
 from serve import checkpoint
@@ -30,7 +30,7 @@ MOST_WAITING = 1024
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
-    rows: npt.NDArray[np.float32]
+    rows: Singles
     policy: EffectivePolicy
     scores: asyncio.Future[tuple[list[float], list[float]]]
 

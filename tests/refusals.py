@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosdpo import cluster
+from cosdpo.experiment import cluster
 
 
 class RayStartedError(Exception):

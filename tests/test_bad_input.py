@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from cosdpo.cli import main
+from cosdpo.cli.command_line import main
 from cosdpo.run import run
 from tests.refusals import RayStartedError, refusal, without_ray, words
 from tests.tiny_models import job_options, letters, rows, write_model, write_rows

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from cosdpo.cli import main
-from cosdpo.comparison.compare import compare
+from cosdpo.cli.command_line import main
 from cosdpo.config import Config
+from cosdpo.experiment.compare import compare
 from cosdpo.train import train
 from tests.refusals import RayStartedError, refusal, without_ray, words
 from tests.tiny_models import job_options, write_model

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from cosdpo.cli.keys import Key, groups, keys, reference_page, shown
 from cosdpo.config import Config
-from cosdpo.keys import Key, groups, keys, reference_page, shown
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 

@@ -16,19 +16,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 from torch import Tensor, nn
 
+from cosdpo.arrays import Floats
 from cosdpo.config import DataConfig
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.indicators import hypervolume
 from cosdpo.evaluation.profile import profile
 from cosdpo.losses import conditioned_loss, listwise_dpo, pairwise_dpo, plackett_luce, rescale
 from cosdpo.simplex import das_dennis
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train
+from cosdpo.training.training_state import Clock
 from tests.tiny_models import settings
 
 KNOTS = 21
@@ -134,7 +134,7 @@ def minimise(loss: Callable[[Tensor], Tensor], shape: tuple[int, ...], seed: int
     return point.detach()
 
 
-def weighted(losses: Tensor, weights: npt.NDArray[np.float64]) -> Tensor:
+def weighted(losses: Tensor, weights: Floats) -> Tensor:
     rows = torch.tensor(weights).expand_as(losses)
     return conditioned_loss(rows, losses, torch.ones_like(losses, dtype=torch.bool)).sum()
 

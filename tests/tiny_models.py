@@ -19,7 +19,7 @@ from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.base import load_base
-from cosdpo.models.language import FrozenScorer, LanguageScorer
+from cosdpo.models.language_scorer import FrozenScorer, LanguageScorer
 
 VOCABULARY = ["<unk>", "<bos>", "<eos>", *string.ascii_lowercase, *string.digits, *" .,!?'-:\n"]
 CONTEXT = 48

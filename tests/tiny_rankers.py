@@ -8,11 +8,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from cosdpo.cli import read_config
+from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
 from cosdpo.data.query_lists import QueryLists
-from cosdpo.data.ranking import RankingData, graded_labels
-from cosdpo.models.ranker import BaseRanker, RankingScorer
+from cosdpo.data.ranking_data import RankingData, graded_labels
+from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser
 
 LENGTHS = (4, 1, 6, 3, 2, 5, 6, 4) * 3

@@ -8,14 +8,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 
-from cosdpo.evaluation import drawing
-from cosdpo.evaluation.drawing import INK, MUTED, PAPER, colour, quiet
-from cosdpo.evaluation.narrative import short
-
-Floats = npt.NDArray[np.float64]
+from cosdpo.arrays import Floats
+from cosdpo.evaluation.numbers import short
+from cosdpo.reports import drawing
+from cosdpo.reports.drawing import INK, MUTED, PAPER, colour, quiet
 
 
 def draw(of_ranker: Any, of_language: Any, trained_at: float, betas: Sequence[float], path: Path) -> None:

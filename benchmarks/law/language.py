@@ -14,11 +14,11 @@ from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.profile import divergence, profiles
 from cosdpo.models.base import load_base
-from cosdpo.models.language import FrozenScorer, LanguageScorer
+from cosdpo.models.language_scorer import FrozenScorer, LanguageScorer
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks.language import LanguageTask
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train
+from cosdpo.training.training_state import Clock
 
 MEASURES = ("accuracy", "loss", "margin", "kl")
 

@@ -11,24 +11,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from law.kept import kept
 
+from cosdpo.arrays import Floats
 from cosdpo.config import Config
-from cosdpo.data.ranking import RankingData
+from cosdpo.data.ranking_data import RankingData
 from cosdpo.data.ranking_splits import read_split
 from cosdpo.evaluation.indicators import hypervolume
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.losses import rescale
-from cosdpo.models.ranker import BaseRanker, RankingScorer
+from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks.ranking import RankingTask, base_config, base_data
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train
+from cosdpo.training.training_state import Clock
 
-Floats = npt.NDArray[np.float64]
 DIRECTIONS = ((0.5, 0.5), (0.8, 0.2), (0.2, 0.8))
 """Normalised temperatures of the two objectives, at which the conditioned run is compared."""
 

@@ -12,17 +12,16 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cosdpo.arrays import Floats, Integers
 from cosdpo.config import Comparisons, DataConfig
 from cosdpo.data.comparisons import pairwise_preferences, target_distribution
 from cosdpo.data.preferences import Preferences
 from cosdpo.errors import InputError
 from cosdpo.losses import listwise_dpo, pairwise_dpo, plackett_luce
 
-Floats = npt.NDArray[np.float64]
 BATCHES_SORTED_TOGETHER = 32
 """Length bucketing sorts this many shuffled batches by length: long enough for little padding in attention, short
 enough for batches to differ between epochs."""
@@ -167,7 +166,7 @@ class PreferenceData:
         return length_batches(self.lengths, batch_tokens)
 
 
-def length_batches(lengths: Sequence[int] | npt.NDArray[np.int64], batch_tokens: int) -> Iterator[list[int]]:
+def length_batches(lengths: Sequence[int] | Integers, batch_tokens: int) -> Iterator[list[int]]:
     """Batches of indices, shortest first, each of at most `batch_tokens` (or one item)."""
     batch: list[int] = []
     tokens = 0
@@ -184,7 +183,7 @@ def length_batches(lengths: Sequence[int] | npt.NDArray[np.int64], batch_tokens:
 class BatchOrder:
     """Which contexts form the global batch of each step."""
 
-    def __init__(self, lengths: npt.NDArray[np.int64], batch_size: int, seed: int) -> None:
+    def __init__(self, lengths: Integers, batch_size: int, seed: int) -> None:
         """Every epoch visits each context once, but for the remainder that does not fill a batch."""
         if batch_size > len(lengths):
             raise InputError(
@@ -196,7 +195,7 @@ class BatchOrder:
         self.batches_per_epoch = len(lengths) // batch_size
         self._epoch = lru_cache(maxsize=2)(self._arrange)
 
-    def _arrange(self, epoch: int) -> npt.NDArray[np.int64]:
+    def _arrange(self, epoch: int) -> Integers:
         """[batches, batch_size] contexts of similar length together, batches in random order."""
         rng = np.random.default_rng((self.seed, epoch))
         order = rng.permutation(len(self.lengths))[: self.batches_per_epoch * self.batch_size]
@@ -205,7 +204,7 @@ class BatchOrder:
             part = order[start : start + span]
             order[start : start + span] = part[np.argsort(self.lengths[part], kind="stable")]
         batches = order.reshape(self.batches_per_epoch, self.batch_size)
-        shuffled: npt.NDArray[np.int64] = batches[rng.permutation(len(batches))]
+        shuffled: Integers = batches[rng.permutation(len(batches))]
         return shuffled
 
     def __call__(self, step: int) -> list[int]:

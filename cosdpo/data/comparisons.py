@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from cosdpo.arrays import Booleans, Floats
 from cosdpo.errors import InputError
 
 Scores = Sequence[Sequence[float] | None]
 
 
-def pairwise_preferences(scores: Scores) -> npt.NDArray[np.bool_]:
+def pairwise_preferences(scores: Scores) -> Booleans:
     """[j, i, k] true where objective j ranks candidate i strictly above k, shape [m, n, n].
 
     Ties are in no pair; an objective without labels (None) has none at all.
@@ -30,9 +30,7 @@ def pairwise_preferences(scores: Scores) -> npt.NDArray[np.bool_]:
     return preferred
 
 
-def target_distribution(
-    scores: Scores, kind: Literal["argmax", "proportional", "gains", "softmax"]
-) -> npt.NDArray[np.float64]:
+def target_distribution(scores: Scores, kind: Literal["argmax", "proportional", "gains", "softmax"]) -> Floats:
     """Target distributions p^j over the candidates, shape [m, n].
 
     Rows sum to 1, or to 0 where objective j carries no preference (no labels, or all equal): that masks the context

@@ -21,11 +21,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from cosdpo.cache import cache_folder
+from cosdpo.arrays import Singles
 from cosdpo.data import letor_parser
 from cosdpo.data.letor_parser import Documents
-from cosdpo.data.query_lists import Floats, QueryLists
+from cosdpo.data.query_lists import QueryLists
 from cosdpo.errors import InputError
+from cosdpo.files import cache_folder
 
 ROW_GROUP = 50_000
 """About as many documents are a row group of the Parquet file."""
@@ -192,8 +193,8 @@ def _read(path: Path, auxiliary: Mapping[str, int], source: Path) -> QueryLists:
     return QueryLists(features, objectives, relevance, np.array([*starts, rows], np.int64), tuple(queries), numbers)
 
 
-def _floats(column: pa.Array, name: str, source: Path) -> Floats:
-    values: Floats = column.cast(pa.float32()).to_numpy(zero_copy_only=False)
+def _floats(column: pa.Array, name: str, source: Path) -> Singles:
+    values: Singles = column.cast(pa.float32()).to_numpy(zero_copy_only=False)
     if not np.isfinite(values).all():
         raise InputError(f"{source}: column {name} has a value that is missing or not finite; mend or drop the row")
     return values

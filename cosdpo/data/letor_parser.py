@@ -17,9 +17,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.csv
 
+from cosdpo.arrays import Singles
 from cosdpo.errors import InputError
-
-Floats = npt.NDArray[np.float32]
 
 BLOCK_BYTES = 8 << 20
 """About as much of a file is parsed at once."""
@@ -38,9 +37,9 @@ class Documents:
 
     queries: list[str]
     """[n] query id of each document."""
-    relevance: Floats
+    relevance: Singles
     """[n]"""
-    features: Floats
+    features: Singles
     """[n, F]; column j holds feature j + 1."""
 
 

@@ -11,6 +11,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cosdpo.arrays import Singles
+
 
 @dataclass(frozen=True)
 class PackedLists:
@@ -28,9 +30,7 @@ class PackedLists:
     """[T] reference scores, where they are known already."""
 
     @classmethod
-    def of(
-        cls, features: npt.NDArray[np.float32], lengths: Sequence[int], reference: npt.NDArray[Any] | None = None
-    ) -> PackedLists:
+    def of(cls, features: Singles, lengths: Sequence[int], reference: npt.NDArray[Any] | None = None) -> PackedLists:
         """Packs features [T, F] of lists of the given lengths."""
         counts = np.asarray(lengths, dtype=np.int64)
         owner = np.repeat(np.arange(len(counts)), counts)

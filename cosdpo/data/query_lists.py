@@ -13,21 +13,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cosdpo.arrays import Integers, Singles
 from cosdpo.errors import InputError
-
-Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class QueryLists:
     """Judged documents by query."""
 
-    features: Floats
+    features: Singles
     """[N, F] input features as the source gives them."""
-    auxiliary: Floats
+    auxiliary: Singles
     """[N, A] features that serve as auxiliary objectives and are no inputs."""
-    relevance: Floats
+    relevance: Singles
     """[N] main label, 0 is irrelevant."""
     offsets: Integers
     """[Q + 1] first document of each query, and N."""
@@ -90,7 +88,7 @@ class QueryLists:
             numbers=parts[0].numbers,
         )
 
-    def folds(self, count: int, seed: int) -> list[npt.NDArray[np.int64]]:
+    def folds(self, count: int, seed: int) -> list[Integers]:
         """The queries cut at random into `count` parts of nearly equal size.
 
         Raises:

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cosdpo.config import Config, DataConfig
-from cosdpo.data import letor, ranking_world
+from cosdpo.data import letor
+from cosdpo.data import synthetic_ranking as ranking_world
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.errors import InputError
 

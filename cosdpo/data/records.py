@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from cosdpo import hub
+from cosdpo import hub_check as hub
 from cosdpo.errors import InputError
 
 SUFFIXES = (".jsonl", ".json", ".parquet")

@@ -5,12 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from cosdpo.arrays import Floats, Integers
 from cosdpo.data.batching import Batch
-
-Floats = npt.NDArray[np.float64]
 
 
 class TrainingData(Protocol):
@@ -18,7 +14,7 @@ class TrainingData(Protocol):
 
     unit: str
     """What a batch's items are: tokens or documents."""
-    lengths: npt.NDArray[np.int64]
+    lengths: Integers
     """[N] items of each context, by which batches are bucketed."""
 
     def __len__(self) -> int:

@@ -24,12 +24,12 @@ from pydantic import (
     model_validator,
 )
 
+from cosdpo.arrays import Booleans, Floats
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
+from cosdpo.files import whole_file
 from cosdpo.models.temperature import ratio
-from cosdpo.whole_file import whole_file
 
-Array = npt.NDArray[np.float64]
 Numbers = list[FiniteFloat]
 Weight = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -99,7 +99,7 @@ class Main(BaseModel):
     """[N] value at every point, in the points' order."""
 
     @property
-    def gains(self) -> Array:
+    def gains(self) -> Floats:
         """[N] values turned so that more is better: losses are negated."""
         return np.array(self.values, dtype=np.float64) * (1 if self.higher_is_better else -1)
 
@@ -179,7 +179,7 @@ class Front(BaseModel):
                 yield f"points[{i}].values.{name}", values
 
     @property
-    def weights(self) -> Array:
+    def weights(self) -> Floats:
         """[N, m] weights of the points."""
         return np.array([point.weights for point in self.points], dtype=np.float64)
 
@@ -212,15 +212,15 @@ class Front(BaseModel):
         return self.model_copy(update={"points": points, "metrics": metrics, "main": main})
 
     @property
-    def _trained(self) -> Array:
+    def _trained(self) -> Floats:
         """[m] trained temperature of every objective."""
         return np.broadcast_to(np.array(self.trained_temperature, dtype=np.float64), len(self.objectives))
 
-    def values(self, metric: str) -> Array:
+    def values(self, metric: str) -> Floats:
         """[N, m] values of one metric over the points, in its own direction."""
         return np.array([point.values[metric] for point in self.points], dtype=np.float64)
 
-    def gains(self, metric: str) -> Array:
+    def gains(self, metric: str) -> Floats:
         """[N, m] values of one metric turned so that more is better: losses are negated."""
         return self.values(metric) if self.metrics[metric].higher_is_better else -self.values(metric)
 
@@ -323,7 +323,7 @@ def _first(error: ValidationError) -> str:
     return f"{where}: {' '.join(first['msg'].split())}"
 
 
-def _summarise(name: str, measured: Measured, weights: Array, counted: npt.NDArray[np.bool_] | None = None) -> Metric:
+def _summarise(name: str, measured: Measured, weights: Floats, counted: Booleans | None = None) -> Metric:
     """The figures of the points that are `counted`, which are all by default."""
     values = np.asarray(measured.values, dtype=np.float64)
     base = np.asarray(measured.base, dtype=np.float64)
@@ -350,3 +350,11 @@ def _summarise(name: str, measured: Measured, weights: Array, counted: npt.NDArr
         non_dominated=len(np.unique(gains[indicators.non_dominated(gains)], axis=0)),
         hypervolume_folds=None if measured.hypervolume_folds is None else list(measured.hypervolume_folds),
     )
+
+
+_PREFERRED = ("accuracy", "ndcg@10", "reward", "loss")
+
+
+def main_metric(front: Front) -> str:
+    """The metric that the headline is about: accuracy, NDCG, reward or loss, the first that was measured."""
+    return next((name for name in _PREFERRED if name in front.metrics), next(iter(front.metrics)))

@@ -11,10 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
+from cosdpo.arrays import Booleans, Floats
 from cosdpo.errors import InputError
-
-Array = npt.NDArray[np.float64]
-Mask = npt.NDArray[np.bool_]
 
 EXACT_OBJECTIVES = 6
 EXACT_POINTS = 150
@@ -22,7 +20,7 @@ DIRECTIONS = 1 << 20
 """Directions of the approximate hypervolume."""
 
 
-def non_dominated(points: npt.ArrayLike) -> Mask:
+def non_dominated(points: npt.ArrayLike) -> Booleans:
     """True for every point that no other point dominates, shape [N].
 
     Point a dominates b when it is at least as good in every objective and better in one. Equal points do not dominate
@@ -34,7 +32,7 @@ def non_dominated(points: npt.ArrayLike) -> Mask:
     array = _points(points, "points")
     if len(array) == 0:
         return np.zeros(0, dtype=np.bool_)
-    mask: Mask = np.asarray(moocore.is_nondominated(array, maximise=True, keep_weakly=True), dtype=np.bool_)
+    mask: Booleans = np.asarray(moocore.is_nondominated(array, maximise=True, keep_weakly=True), dtype=np.bool_)
     return mask
 
 
@@ -103,7 +101,7 @@ def spread(points: npt.ArrayLike) -> float:
     return float(np.linalg.norm(np.ptp(front, axis=0))) if len(front) else 0.0
 
 
-def controllability(weights: npt.ArrayLike, values: npt.ArrayLike) -> Array:
+def controllability(weights: npt.ArrayLike, values: npt.ArrayLike) -> Floats:
     """Spearman's rank correlation of weight w_j with metric j over the points, shape [m], each in [-1, 1].
 
     1 means that raising the weight of an objective always raises its metric. Ties share their average rank. A constant
@@ -126,7 +124,7 @@ def controllability(weights: npt.ArrayLike, values: npt.ArrayLike) -> Array:
     return correlations
 
 
-def _points(values: npt.ArrayLike, name: str) -> Array:
+def _points(values: npt.ArrayLike, name: str) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise InputError(f"{name} has shape {array.shape}; give a matrix of shape [points, objectives]")

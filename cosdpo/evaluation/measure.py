@@ -7,18 +7,17 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.profile import Profile, divergence, profile, profiles
 from cosdpo.models.base import load_tokenizer
 from cosdpo.models.generation import decode, generate
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import showcase
 
-Floats = npt.NDArray[np.float64]
 Scorer = Callable[[Sequence[str], Sequence[str]], list[float]]
 
 

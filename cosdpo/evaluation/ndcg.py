@@ -10,16 +10,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from cosdpo.arrays import Floats, Integers
 from cosdpo.errors import InputError
-
-Array = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 LARGEST_LABEL = 1000
 """2 ** 1000 leaves room to sum over a long list before float64 ends at 2 ** 1024."""
 
 
-def exponential_gains(labels: npt.ArrayLike) -> Array:
+def exponential_gains(labels: npt.ArrayLike) -> Floats:
     """Gains 2 ** label - 1 of graded labels (Burges et al. 2005), any shape: 0, 1, 3, 7, 15 for the grades 0 to 4.
 
     Raises:
@@ -31,7 +29,7 @@ def exponential_gains(labels: npt.ArrayLike) -> Array:
     return np.exp2(graded) - 1
 
 
-def ndcg(scores: npt.ArrayLike, gains: npt.ArrayLike, offsets: npt.ArrayLike, k: int = 10) -> Array:
+def ndcg(scores: npt.ArrayLike, gains: npt.ArrayLike, offsets: npt.ArrayLike, k: int = 10) -> Floats:
     """NDCG@k of every list, shape [Q], each in [0, 1].
 
     DCG@k = sum over ranks r = 1..k of gain(r) / log2(r + 1), divided by the DCG@k of the best order (Jaervelin and
@@ -98,7 +96,7 @@ def _query(offsets: Integers) -> Integers:
     return np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
 
 
-def _lists(scores: npt.ArrayLike, gains: npt.ArrayLike, offsets: npt.ArrayLike) -> tuple[Array, Array, Integers]:
+def _lists(scores: npt.ArrayLike, gains: npt.ArrayLike, offsets: npt.ArrayLike) -> tuple[Floats, Floats, Integers]:
     """The three arrays, checked."""
     score, gain = np.asarray(scores, dtype=np.float64), np.asarray(gains, dtype=np.float64)
     starts = np.asarray(offsets, dtype=np.int64)

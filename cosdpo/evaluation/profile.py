@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cosdpo.arrays import Floats
 from cosdpo.data.batching import Batch, PreferenceData, length_batches
 
-Floats = npt.NDArray[np.float64]
 Scorer = Callable[[Sequence[Any], Tensor, Tensor], Tensor]
 
 

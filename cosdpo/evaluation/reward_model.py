@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from cosdpo import hub
+from cosdpo import hub_check as hub
 from cosdpo.errors import InputError
 
 BATCH = 16

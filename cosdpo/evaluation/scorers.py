@@ -17,7 +17,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cosdpo.data.synthetic import SCORERS
+from cosdpo.data.synthetic_text import SCORERS
 from cosdpo.errors import InputError
 
 Scorer = Callable[[Sequence[str], Sequence[str]], list[float]]

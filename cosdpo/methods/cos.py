@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cosdpo.arrays import Floats
 from cosdpo.config import Config
-from cosdpo.methods.method import Floats, Method, Policy, TrainingRun
+from cosdpo.methods.method import Method, Policy, TrainingRun
 
 NAME = "cos"
 

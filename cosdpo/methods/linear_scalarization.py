@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from cosdpo.methods.method import Floats, Method, Policy, TrainingRun, single
+from cosdpo.arrays import Floats
+from cosdpo.methods.method import Method, Policy, TrainingRun, single
 
 
 class LinearScalarization(Method):

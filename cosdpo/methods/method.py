@@ -7,11 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 
+from cosdpo.arrays import Floats
 from cosdpo.config import Config
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cosdpo.methods.method import Floats, Method, Policy, TrainingRun, label, single, vertex
+from cosdpo.arrays import Floats
+from cosdpo.methods.method import Method, Policy, TrainingRun, label, single, vertex
 
 
 class Modpo(Method):

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cosdpo.methods.method import Floats, Method, Policy, TrainingRun, single
+from cosdpo.arrays import Floats
+from cosdpo.methods.method import Method, Policy, TrainingRun, single
 
 
 class Soup(Method):

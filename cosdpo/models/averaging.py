@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from cosdpo.errors import InputError
 from cosdpo.models.base import load_base
-from cosdpo.models.language import LanguageScorer, read_card
+from cosdpo.models.language_scorer import LanguageScorer, read_card
 
 
 def average(

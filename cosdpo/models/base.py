@@ -11,7 +11,7 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as hf_logging
 
-from cosdpo import hub
+from cosdpo import hub_check as hub
 from cosdpo.errors import InputError
 from cosdpo.models.frozen_linear import mkl_is_slow, speed_up
 from cosdpo.models.packing import ATTENTION

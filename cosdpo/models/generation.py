@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 
 
 @torch.no_grad()

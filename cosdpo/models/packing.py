@@ -10,7 +10,8 @@ Only attention needs the rows apart. `attend` is registered with transformers as
 queries, keys and values to [rows, length], prefixes and candidates separately, and packs the result again. Where a
 prompt was encoded beforehand by the frozen base (scope `response`), its keys and values come from a `PromptCache`.
 
-Scoring every candidate as a row of its own gives the same numbers; tests/models/test_language.py holds the two equal.
+Scoring every candidate as a row of its own gives the same numbers; tests/models/test_language_scorer.py holds the two
+equal.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from cosdpo.arrays import Booleans, Integers
 
 ATTENTION = "cosdpo"
 
@@ -137,11 +139,11 @@ def lay_out(
     return Layout(**tensors)
 
 
-def _integers(values: Sequence[int]) -> npt.NDArray[np.int64]:
+def _integers(values: Sequence[int]) -> Integers:
     return np.array(values, dtype=np.int64)
 
 
-def _causal_after(past: npt.NDArray[np.bool_], length: int) -> npt.NDArray[np.bool_]:
+def _causal_after(past: Booleans, length: int) -> Booleans:
     """[rows, length, past + length]: all valid past keys and the row's own tokens up to each query.
 
     Padding stands at the end of a row, so the causal part keeps real queries from seeing it, while a padding query

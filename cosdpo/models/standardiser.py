@@ -6,10 +6,10 @@ The statistics are part of the model: a caller sends features as the data has th
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from cosdpo.arrays import Singles
 from cosdpo.data.packed_lists import PackedLists
 
 LARGEST = 8.0
@@ -33,7 +33,7 @@ class Standardiser(nn.Module):
         self.register_buffer("mean", torch.zeros(features))
         self.register_buffer("deviation", torch.ones(features))
 
-    def fit(self, features: npt.NDArray[np.float32]) -> None:
+    def fit(self, features: Singles) -> None:
         """Sets mean and deviation to those of the training documents [N, F]; constant features become 0."""
         count, mean, squares = 0, np.zeros(features.shape[1]), np.zeros(features.shape[1])
         for start in range(0, len(features), BLOCK):

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
+from cosdpo.arrays import Floats
 from cosdpo.errors import InputError
 
-Floats = npt.NDArray[np.float64]
 Temperature = float | Sequence[float] | None
 
 SMALLEST_RATIO = 0.1

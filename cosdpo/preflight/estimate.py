@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cosdpo.config import Config
 from cosdpo.models.base import load_config, skeleton
-from cosdpo.preflight.fit import Fit
+from cosdpo.preflight.memory_fit import Fit
 from cosdpo.tasks import task_of
 from cosdpo.tasks.language import LanguageTask, step_flops
 from cosdpo.tasks.task import Task

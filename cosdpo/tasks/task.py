@@ -8,15 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
+from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.training_data import TrainingData
 from cosdpo.evaluation.front import Main, Measured
-
-Floats = npt.NDArray[np.float64]
 
 
 class Measure(Protocol):

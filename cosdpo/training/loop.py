@@ -22,10 +22,10 @@ from cosdpo.data.batching import BatchOrder
 from cosdpo.data.training_data import TrainingData
 from cosdpo.errors import InputError
 from cosdpo.simplex import dirichlet, normalise
-from cosdpo.training.checkpoint import Clock
-from cosdpo.training.objectives import Objectives
+from cosdpo.training.meter import Window
+from cosdpo.training.objective import Objectives
 from cosdpo.training.strategies.strategy import Strategy
-from cosdpo.training.window import Window
+from cosdpo.training.training_state import Clock
 from cosdpo.training.world import World
 
 

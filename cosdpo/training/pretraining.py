@@ -15,8 +15,8 @@ import torch
 from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from cosdpo.cache import cache_folder
-from cosdpo.data import synthetic
+from cosdpo.data import synthetic_text as synthetic
+from cosdpo.files import cache_folder
 from cosdpo.training.loop import schedule
 
 DOCUMENTS = 24_000

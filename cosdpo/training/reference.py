@@ -14,18 +14,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
-from cosdpo.cache import cache_folder
+from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
+from cosdpo.files import cache_folder
 from cosdpo.training.devices import base_dtype, worker_device
 from cosdpo.training.strategies.compatible import shards_the_base
-
-Floats = npt.NDArray[np.float64]
 
 
 def model_fingerprint(name: str, commit: str | None) -> str:
@@ -78,7 +76,7 @@ class ReferenceActor:
 
     def __init__(self, config: dict[str, Any]) -> None:
         from cosdpo.models.base import load_base
-        from cosdpo.models.language import FrozenScorer
+        from cosdpo.models.language_scorer import FrozenScorer
 
         self.config = Config.model_validate(config)
         device = worker_device(self.config.scaling.use_gpu)

@@ -7,21 +7,20 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import ray
 import torch
 import torch.distributed as dist
 
+from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.base import load_base
-from cosdpo.models.language import FrozenScorer
+from cosdpo.models.language_scorer import FrozenScorer
 from cosdpo.training.devices import base_dtype, training_device
-from cosdpo.training.distributed import on_workers_for_once
+from cosdpo.training.ray_train import on_workers_for_once
 from cosdpo.training.strategies.fsdp import shard
-from cosdpo.training.strategies.in_step import Rounds
+from cosdpo.training.strategies.lockstep import Rounds
 
-Floats = npt.NDArray[np.float64]
 FOLDER = "reference"
 """Ray Train's folder inside the run folder, kept while the scores are computed."""
 

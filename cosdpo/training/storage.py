@@ -18,10 +18,10 @@ from ray.train import Checkpoint
 from safetensors import SafetensorError
 from torch import Tensor
 
-from cosdpo import run_folder
 from cosdpo.config import Config, ScalingConfig
 from cosdpo.errors import InputError
-from cosdpo.training.checkpoint import Clock, read_state
+from cosdpo.training import run_folder
+from cosdpo.training.training_state import Clock, read_state
 
 log = logging.getLogger("cosdpo")
 

@@ -12,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
-from cosdpo.whole_file import whole_file
+from cosdpo.files import whole_file
 
 METRICS = "metrics.jsonl"
 LONGEST_LINE = 65_536

@@ -15,7 +15,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from cosdpo.errors import InputError
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio
 from serve.engine.attention import Stretch
 from serve.engine.batch import Batch

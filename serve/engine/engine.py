@@ -12,7 +12,7 @@ from collections.abc import Sequence as Items
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from serve.engine.core import Core
 from serve.engine.scoring import Scoring
 from serve.engine.sequence import Sequence

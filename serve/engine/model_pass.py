@@ -11,7 +11,7 @@ from collections.abc import Sequence as Items
 import torch
 from torch import Tensor
 
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from serve.engine.adapters import Adapters
 from serve.engine.attention import StepAttention, Stretch
 from serve.engine.batch import Batch

@@ -13,10 +13,9 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
 from torch import Tensor
 
+from cosdpo.arrays import Integers
 from serve.engine.attention import Stretch
 from serve.engine.kv_memory import KvMemory
 from serve.engine.policy import Policy
@@ -29,7 +28,7 @@ class Prefix:
     """Tokens that stand before a row's opening, and as much of their keys and values as is computed."""
 
     policy: Policy
-    tokens: npt.NDArray[np.int64]
+    tokens: Integers
     soft: int
     """Soft tokens at its beginning; 0 under the base."""
     keys: Tensor
@@ -95,11 +94,11 @@ class Prefixes:
     _unready: list[Prefix] = field(default_factory=list)
     """Those in the making, and perhaps some that are ready by now."""
 
-    def find(self, policy: Policy, tokens: npt.NDArray[np.int64]) -> Prefix | None:
+    def find(self, policy: Policy, tokens: Integers) -> Prefix | None:
         """The prefix of exactly these tokens."""
         return self.known.get((policy.key, tokens.tobytes()))
 
-    def take(self, policy: Policy, tokens: npt.NDArray[np.int64], soft: int) -> Prefix:
+    def take(self, policy: Policy, tokens: Integers, soft: int) -> Prefix:
         """The prefix for one more user; made if it is not known."""
         prefix = self.find(policy, tokens)
         if prefix is None:

@@ -9,17 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from cosdpo.arrays import Floats
 from serve.generation import Generation
 
 NUCLEUS = 256
 """Likeliest tokens looked at first for top_k and top_p, before more are sorted."""
 
 
-def uniforms(seed: int | None, count: int) -> npt.NDArray[np.float64]:
+def uniforms(seed: int | None, count: int) -> Floats:
     """The uniform numbers in [0, 1) of one request, one per token; Philox, keyed by the seed."""
     return np.random.Generator(np.random.Philox(None if seed is None else seed % 2**64)).random(count)
 

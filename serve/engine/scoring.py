@@ -11,7 +11,7 @@ import torch
 
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio
 from serve.generation import Scores
 

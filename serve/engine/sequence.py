@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-import numpy.typing as npt
-
+from cosdpo.arrays import Floats, Integers
 from serve.engine.kv_memory import Slot
 from serve.engine.policy import Policy
 from serve.engine.prefixes import Prefix
@@ -23,7 +21,7 @@ class Row:
     """Keys and values that grow by a token per step: those of the tuned model, or of the base beside it."""
 
     policy: Policy
-    before: npt.NDArray[np.int64]
+    before: Integers
     """Tokens of the prompt that come as a prefix; soft tokens come before them if `prefix_soft`."""
     last_prompt_token: int
     prefix_soft: int
@@ -55,7 +53,7 @@ class Sequence:
     rows: list[Row]
     """The row that leads, tuned unless c is infinite; then its paired base row if it has one."""
     text: TextStream
-    uniforms: npt.NDArray[np.float64]
+    uniforms: Floats
     tokens: list[int] = field(default_factory=list)
     cached_tokens: int = 0
     cancelled: bool = False

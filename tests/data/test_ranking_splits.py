@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from cosdpo.data.ranking_splits import Split, fold_count, read_split
-from cosdpo.data.ranking_world import OBJECTIVES
+from cosdpo.data.synthetic_ranking import OBJECTIVES
 from cosdpo.errors import InputError
 from tests.tiny_rankers import query_lists, settings, write_letor
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from huggingface_hub.errors import HFValidationError
 
-from cosdpo import hub
+from cosdpo import hub_check as hub
 from cosdpo.config import DataConfig
 from cosdpo.data.comparisons import pairwise_preferences
 from cosdpo.data.preferences import Preferences

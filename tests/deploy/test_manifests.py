@@ -13,7 +13,7 @@ import ray.autoscaler
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from cosdpo.cli import read_config
+from cosdpo.cli.command_line import read_config
 
 ROOT = Path(__file__).parents[2]
 RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]

@@ -7,22 +7,20 @@ from collections.abc import Callable
 from itertools import combinations
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+from cosdpo.arrays import Floats
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
-
-Array = npt.NDArray[np.float64]
 
 # Whole numbers, so that ties and duplicates occur and volumes are exact in floating point.
 FRONTS = hnp.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 4)), elements=st.integers(-3, 5).map(float))
 
 
-def volume_by_inclusion_exclusion(points: Array, reference: Array) -> float:
+def volume_by_inclusion_exclusion(points: Floats, reference: Floats) -> float:
     """Sum over all subsets of (-1)^(size + 1) times the volume of the boxes' intersection."""
     total = 0.0
     for size in range(1, len(points) + 1):
@@ -32,7 +30,7 @@ def volume_by_inclusion_exclusion(points: Array, reference: Array) -> float:
     return total
 
 
-def dominates(a: Array, b: Array) -> bool:
+def dominates(a: Floats, b: Floats) -> bool:
     return bool((a >= b).all() and (a > b).any())
 
 
@@ -50,7 +48,7 @@ class TestNonDominated:
 
     @given(FRONTS)
     @settings(max_examples=60, deadline=None)
-    def test_is_the_definition(self, points: Array) -> None:
+    def test_is_the_definition(self, points: Floats) -> None:
         expected = [not any(dominates(q, p) for q in points) for p in points]
         assert indicators.non_dominated(points).tolist() == expected
 
@@ -72,7 +70,7 @@ class TestHypervolume:
 
     @given(FRONTS)
     @settings(max_examples=60, deadline=None)
-    def test_is_inclusion_exclusion(self, points: Array) -> None:
+    def test_is_inclusion_exclusion(self, points: Floats) -> None:
         reference = np.zeros(points.shape[1])
         expected = volume_by_inclusion_exclusion(points, reference)
         assert indicators.hypervolume(points, reference) == pytest.approx(expected, abs=1e-9)
@@ -96,7 +94,7 @@ class TestHypervolume:
 
     @given(FRONTS, st.integers(-5, 5))
     @settings(max_examples=40, deadline=None)
-    def test_shift_order_and_dominated_points_do_not_matter(self, points: Array, shift: int) -> None:
+    def test_shift_order_and_dominated_points_do_not_matter(self, points: Floats, shift: int) -> None:
         reference = np.full(points.shape[1], -1.0)
         volume = indicators.hypervolume(points, reference)
         assert indicators.hypervolume(points[::-1] + shift, reference + shift) == pytest.approx(volume)
@@ -105,7 +103,7 @@ class TestHypervolume:
 
     @given(FRONTS)
     @settings(max_examples=40, deadline=None)
-    def test_more_points_never_shrink_it(self, points: Array) -> None:
+    def test_more_points_never_shrink_it(self, points: Floats) -> None:
         reference = np.full(points.shape[1], -1.0)
         assert indicators.hypervolume(points[:-1], reference) <= indicators.hypervolume(points, reference) + 1e-9
 
@@ -118,7 +116,7 @@ class TestIgdPlus:
 
     @given(FRONTS)
     @settings(max_examples=30, deadline=None)
-    def test_better_everywhere_misses_nothing(self, points: Array) -> None:
+    def test_better_everywhere_misses_nothing(self, points: Floats) -> None:
         assert indicators.igd_plus(points + 1, points) == 0
         assert indicators.igd_plus(points, points) == 0
 
@@ -156,7 +154,7 @@ class TestControllability:
 
     @given(hnp.arrays(np.float64, st.tuples(st.integers(2, 9), st.integers(1, 3)), elements=st.floats(0, 1, width=16)))
     @settings(max_examples=40, deadline=None)
-    def test_only_the_order_counts(self, weights: Array) -> None:
+    def test_only_the_order_counts(self, weights: Floats) -> None:
         rho = indicators.controllability(weights, np.exp(3 * weights) - 5)
         moving = np.ptp(weights, axis=0) > 0
         np.testing.assert_allclose(rho, np.where(moving, 1.0, 0.0), atol=1e-12)

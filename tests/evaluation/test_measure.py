@@ -18,7 +18,7 @@ from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.measure import Measurement, measure
 from cosdpo.evaluation.profile import profile
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis, showcase
 from tests.models.slow_twin import SlowTwin
 from tests.tiny_models import letters, preferences, scorer, settings, write_model

@@ -9,12 +9,12 @@ from math import log2
 import numpy as np
 import pytest
 
+from cosdpo.arrays import Floats, Integers
 from cosdpo.errors import InputError
-from cosdpo.evaluation.drawing import Array
-from cosdpo.evaluation.ndcg import Integers, exponential_gains, mean_ndcg, ndcg
+from cosdpo.evaluation.ndcg import exponential_gains, mean_ndcg, ndcg
 
 
-def packed(lengths: list[int], seed: int, levels: int = 4) -> tuple[Array, Array, Integers]:
+def packed(lengths: list[int], seed: int, levels: int = 4) -> tuple[Floats, Floats, Integers]:
     """Random scores and labels of lists of these lengths; the fewer levels, the more ties."""
     random = np.random.default_rng(seed)
     offsets = np.concatenate([[0], np.cumsum(lengths)])

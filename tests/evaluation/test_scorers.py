@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
 
-from cosdpo.data.synthetic import SCORERS, build_tokenizer
+from cosdpo.data.synthetic_text import SCORERS, build_tokenizer
 from cosdpo.errors import InputError
 from cosdpo.evaluation.scorers import resolve
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cosdpo.models.base import load_base
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from tests.models.slow_twin import SlowTwin
 from tests.tiny_models import settings, write_model
 

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
-from cosdpo.models import averaging, language, ranker
+from cosdpo.models import averaging
+from cosdpo.models import language_scorer as language
+from cosdpo.models import ranking_scorer as ranker
 from cosdpo.models.averaging import average
 from cosdpo.models.base import load_base
-from cosdpo.models.language import LanguageScorer
-from cosdpo.models.ranker import RankingScorer
+from cosdpo.models.language_scorer import LanguageScorer
+from cosdpo.models.ranking_scorer import RankingScorer
 from tests import tiny_rankers
 from tests.models.conftest import disturb
 from tests.models.slow_twin import SlowTwin

@@ -12,7 +12,7 @@ from torch import Tensor
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
 from cosdpo.models.generation import generate
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import SMALLEST_RATIO, ratio, temperatures
 from tests.models.slow_twin import SlowTwin
 from tests.models.test_generation import BETA, PROMPTS, WEIGHTS, greedy

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cosdpo.data.tokenization import TokenizedContext
-from cosdpo.models.language import LanguageScorer
-from cosdpo.models.ranker import RankingScorer
+from cosdpo.models.language_scorer import LanguageScorer
+from cosdpo.models.ranking_scorer import RankingScorer
 from tests import tiny_rankers
 
 CONTEXTS = [

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 
 from cosdpo.config import Config
-from cosdpo.models.ranker import RankingScorer
-from cosdpo.training.checkpoint import Clock
-from cosdpo.training.distributed import Job
+from cosdpo.models.ranking_scorer import RankingScorer
 from cosdpo.training.loop import optimizer_for, train
+from cosdpo.training.ray_train import Job
 from cosdpo.training.storage import location
+from cosdpo.training.training_state import Clock
 from cosdpo.training.world import World
 from tests import tiny_rankers
 

@@ -21,9 +21,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cosdpo.config import Config
-from cosdpo.training.checkpoint import Clock, load_state, save_state
 from cosdpo.training.loop import optimizer_for, train, train_together
 from cosdpo.training.strategies.start import start
+from cosdpo.training.training_state import Clock, load_state, save_state
 from cosdpo.training.world import World
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import torch
 
 from cosdpo.config import Config, DataConfig
 from cosdpo.data.batching import PreferenceData
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.training.loop import Sampler, optimizer_for
 from cosdpo.training.world import World
 from tests.tiny_models import scorer, settings

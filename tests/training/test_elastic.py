@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from cosdpo.config import Config
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train_together
 from cosdpo.training.strategies.strategy import Strategy
+from cosdpo.training.training_state import Clock
 from cosdpo.training.world import World
 from tests.tiny_models import preferences, scorer, settings
 from tests.training.runs import assert_same_figures, shared_run, whole_run

@@ -9,7 +9,7 @@ import pytest
 
 from cosdpo.errors import InputError
 from cosdpo.training import storage
-from cosdpo.training.distributed import fit
+from cosdpo.training.ray_train import fit
 from cosdpo.training.tracking import last_metrics
 from tests.interruptions import at_step
 from tests.training.faulty import assert_same, job, settings

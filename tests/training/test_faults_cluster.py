@@ -14,9 +14,9 @@ from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cosdpo.comparison.compare import compare
 from cosdpo.config import Config
-from cosdpo.training.distributed import fit
+from cosdpo.experiment.compare import compare
+from cosdpo.training.ray_train import fit
 from tests.interruptions import at_step
 from tests.tiny_models import rows, write_model, write_rows
 from tests.tiny_models import settings as language

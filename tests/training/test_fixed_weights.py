@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from cosdpo.config import Config
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import Sampler, optimizer_for, train
+from cosdpo.training.training_state import Clock
 from tests import tiny_models, tiny_rankers
 from tests.models.conftest import disturb
 from tests.models.slow_twin import SlowTwin

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from cosdpo.config import Config
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train
+from cosdpo.training.training_state import Clock
 from tests.tiny_models import settings
 from tests.training.runs import Tensors, assert_same_figures, made, resumed_run, shared_run, trained, whole_run
 

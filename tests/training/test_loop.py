@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.errors import InputError
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, schedule, train
+from cosdpo.training.training_state import Clock
 from tests.tiny_models import settings
 
 LN = math.log

@@ -10,10 +10,9 @@ import pytest
 import torch
 from ray.train import Checkpoint
 
-from cosdpo import run_folder
 from cosdpo.errors import InputError
-from cosdpo.training import storage
-from cosdpo.training.checkpoint import Clock, write_state
+from cosdpo.training import run_folder, storage
+from cosdpo.training.training_state import Clock, write_state
 from tests.tiny_models import settings
 
 LOCAL = pyarrow.fs.LocalFileSystem()

@@ -19,7 +19,7 @@ from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 from cosdpo.models.base import decoder_layers
-from cosdpo.training.strategies.in_step import Rounds
+from cosdpo.training.strategies.lockstep import Rounds
 from cosdpo.training.strategies.strategy import Strategy
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cosdpo.training.checkpoint import restore, trained_state
+from cosdpo.training.training_state import restore, trained_state
 
 
 class Strategy:

@@ -19,11 +19,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from cosdpo.config import Config
-from cosdpo.training.checkpoint import MOMENTS
 from cosdpo.training.loop import optimizer_for
 from cosdpo.training.strategies.fsdp import shard
-from cosdpo.training.strategies.in_step import Rounds
+from cosdpo.training.strategies.lockstep import Rounds
 from cosdpo.training.strategies.strategy import Strategy
+from cosdpo.training.training_state import MOMENTS
 
 
 class Zero(Strategy):

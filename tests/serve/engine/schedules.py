@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from serve.engine.core import Core
 from serve.engine.sequence import Sequence
 from serve.generation import Chunk, Generation

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from cosdpo.models.generation import generate
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from serve.generation import Chunk, Generation
 from tests.models.slow_twin import SlowTwin
 from tests.serve.engine.schedules import Told, ask, core_of, finish, generation, play

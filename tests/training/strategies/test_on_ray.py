@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.test_run import steps
 from torch import Tensor
 
 from cosdpo.config import Config
@@ -15,7 +16,6 @@ from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
 from cosdpo.run import run
 from tests.interruptions import killing_a_worker
-from tests.test_run import steps
 from tests.tiny_models import rows, settings, write_model, write_rows
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.usefixtures("ray_of_two_cores")]

@@ -19,10 +19,10 @@ from torch import Tensor
 from cosdpo.config import Config
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.generation import generate
-from cosdpo.models.language import LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis
-from cosdpo.training.checkpoint import Clock
 from cosdpo.training.loop import optimizer_for, train
+from cosdpo.training.training_state import Clock
 from tests.tiny_models import preferences, settings, write_model
 from tests.training.strategies import together
 

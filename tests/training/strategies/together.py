@@ -21,15 +21,15 @@ from cosdpo.errors import InputError
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.base import load_base
 from cosdpo.models.generation import generate
-from cosdpo.models.language import FrozenScorer, LanguageScorer
+from cosdpo.models.language_scorer import FrozenScorer, LanguageScorer
 from cosdpo.simplex import das_dennis
-from cosdpo.training.checkpoint import Clock, read_state, write_state
 from cosdpo.training.devices import base_dtype
 from cosdpo.training.loop import train_together
 from cosdpo.training.sharded_reference import score_together
 from cosdpo.training.strategies.fsdp import shard
 from cosdpo.training.strategies.start import start
 from cosdpo.training.strategies.strategy import Strategy
+from cosdpo.training.training_state import Clock, read_state, write_state
 from cosdpo.training.world import World
 from tests import tiny_models
 from tests.training.runs import leave

@@ -1,0 +1,1 @@
+"""YAML file and command line for any pydantic model."""

@@ -1,0 +1,95 @@
+"""Optuna as Tune's search algorithm: its samplers by name, its studies in SQLite for optuna-dashboard.
+
+optuna-dashboard sqlite:///runs/sweep/optuna.db
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
+from ray.tune.search.optuna import OptunaSearch
+
+from cosdpo.config import Config
+from cosdpo.experiment.sweep.space import Space
+from cosdpo.experiment.sweep.targets import Target
+
+DATABASE = "optuna.db"
+
+
+class StoredSearch(OptunaSearch):
+    """Ray's OptunaSearch, made safe for being restored: the database may know more than Tune's snapshot.
+
+    It also limits the trials at once itself, since Tune's ConcurrencyLimiter forgets restored trials and would keep
+    their results from the study.
+    """
+
+    _ot_study: Any
+
+    def __init__(self, limit: int, **arguments: Any) -> None:
+        """`limit`: most trials at once."""
+        self._limit = limit
+        super().__init__(**arguments)
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        """The settings of a new trial, or None while enough of them run."""
+        if len(self._ot_trials.keys() - self._completed_trials) >= self._limit:
+            return None
+        settings: dict[str, Any] | None = super().suggest(trial_id)
+        return settings
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Keeps an intermediate value; lines without a front have none."""
+        known = isinstance(self.metric, str) and self.metric in result
+        if known and not self._stored(trial_id).is_finished():
+            super().on_trial_result(trial_id, result)
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Tells the study, unless it was told before a kill."""
+        if self._stored(trial_id).is_finished():
+            self._completed_trials.add(trial_id)
+        else:
+            super().on_trial_complete(trial_id, result, error)
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Takes up a snapshot; trials that were asked for after it and never ran are closed."""
+        super().restore(checkpoint_path)
+        known = {trial.number for trial in self._ot_trials.values()}
+        for trial in self._ot_study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            if trial.number not in known:
+                self._ot_study.tell(trial.number, state=TrialState.FAIL)
+
+    def _stored(self, trial_id: str) -> TrialState:
+        number = self._ot_trials[trial_id].number
+        state: TrialState = self._ot_study.get_trials(deepcopy=False)[number].state
+        return state
+
+
+def search_for(config: Config, space: Space, targets: Sequence[Target], limit: int) -> StoredSearch:
+    """The search algorithm of sweep.search, seeded by the run's seed."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    several = len(targets) > 1
+    return StoredSearch(
+        limit=limit,
+        space={key: one.distribution() for key, one in space.items()},
+        metric=[target.name for target in targets] if several else targets[0].name,
+        mode=[target.mode for target in targets] if several else targets[0].mode,
+        sampler=_sampler(config, space),
+        study_name=config.output.name,
+        storage=RDBStorage(f"sqlite:///{Path(config.output) / DATABASE}"),
+    )
+
+
+def _sampler(config: Config, space: Space) -> BaseSampler:
+    if config.sweep.search == "random":
+        return RandomSampler(seed=config.seed)
+    if config.sweep.search == "grid":
+        return GridSampler({key: list(one.ends) for key, one in space.items()}, seed=config.seed)
+    # Some trials at random first, then the model; fewer than Optuna's 10 where there are few trials at all.
+    startup = max(3, min(10, config.sweep.samples // 3))
+    return TPESampler(seed=config.seed, n_startup_trials=startup, multivariate=True, constant_liar=True)

@@ -1,0 +1,122 @@
+"""The sweep on Ray Tune: the trainable around one trial, the tuner, and its restoring."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+
+from cosdpo.config import Config
+from cosdpo.experiment.sweep.record import Record
+from cosdpo.experiment.sweep.search import search_for
+from cosdpo.experiment.sweep.space import Space, combinations
+from cosdpo.experiment.sweep.stopping import scheduler_for, trial_name
+from cosdpo.experiment.sweep.targets import failed_values, targets
+from cosdpo.experiment.sweep.trial import Reference, train_trial
+from cosdpo.experiment.sweep.trial_progress import Progress
+from cosdpo.experiment.sweep.trial_settings import apply
+from cosdpo.tasks.task import Measure, Task
+
+FOLDER = "tune"
+"""Name of Tune's own folder inside the sweep's."""
+
+_ENVIRONMENT = {
+    # A snapshot a second: what a kill loses is then less than the shortest trial.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1",
+    # Lines between fronts carry no metric.
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    # Every trial writes its own metrics.jsonl and TensorBoard files.
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # No suggestion before a trial can start: it would know less.
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    # The progress lines are ours: the new output would print a panel even when it is to be silent.
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}
+
+
+def tune_trials(
+    config: Config, space: Space, task: Task, measure: Measure, reference: Reference, limit: int
+) -> dict[str, str]:
+    """Runs every trial to its end, or to where the scheduler stops it; goes on with a sweep that was started before.
+
+    Args:
+        limit: most trials at once.
+
+    Returns:
+        Reason by the name of each trial that broke off for another reason than its settings.
+    """
+    os.environ.update(_ENVIRONMENT)
+    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    trainable: Any = tune.with_resources(
+        tune.with_parameters(
+            run_trial, task=task, tree=config.model_dump(mode="json"), measure=measure, reference=reference
+        ),
+        {"CPU": config.sweep.cpus_per_trial, "GPU": config.sweep.gpus_per_trial},
+    )
+    folder = config.output / FOLDER
+    if Tuner.can_restore(str(folder)):
+        tuner = Tuner.restore(str(folder), trainable=trainable, resume_errored=True)
+    else:
+        wanted = targets(config)
+        grid = config.sweep.search == "grid"
+        count = combinations(space) if grid else config.sweep.samples
+        tuner = Tuner(
+            trainable,
+            tune_config=TuneConfig(
+                num_samples=count,
+                search_alg=search_for(config, space, wanted, limit),
+                scheduler=scheduler_for(config, wanted),
+                trial_name_creator=trial_name,
+                trial_dirname_creator=trial_name,
+            ),
+            run_config=RunConfig(
+                name=FOLDER,
+                storage_path=str(config.output),
+                checkpoint_config=CheckpointConfig(num_to_keep=1),
+                failure_config=FailureConfig(max_failures=config.scaling.max_failures),
+                callbacks=[Progress(count, wanted[0])],
+                verbose=0,
+            ),
+        )
+    found = tuner.fit()
+    return {
+        Path(result.path).name: f"{type(result.error).__name__}: {(str(result.error).splitlines() or [''])[-1]}"
+        for result in (found[i] for i in range(len(found)))
+        if result.error and result.path
+    }
+
+
+def run_trial(
+    settings: dict[str, Any], task: Task, tree: dict[str, Any], measure: Measure, reference: Reference
+) -> None:
+    """What Tune runs: `train_trial` with Tune's checkpoints; a trial that was finished before reports that again."""
+    shared = Config.model_validate(tree)
+    name = tune.get_context().get_trial_name()
+    folder = shared.output / "trials" / name
+    config = apply(shared, settings).model_copy(update={"output": folder, "resume": False})
+    wanted = [target.name for target in targets(shared)]
+    record = Record.load(folder)
+    if record is None or record.state == "running":
+        fresh = Record(name=name, started=time.time(), settings=settings, steps=config.training.steps)
+        if record is not None:
+            fresh.started = record.started
+        checkpoint = tune.get_checkpoint()
+        if checkpoint is None:
+            record = train_trial(task, config, measure, reference, fresh, None, _report)
+        else:
+            with checkpoint.as_directory() as state:
+                record = train_trial(task, config, measure, reference, fresh, Path(state), _report)
+    elif record.state == "finished":
+        tune.report(record.last)
+    if record.state == "failed":
+        tune.report(failed_values(wanted) | {"step": float(config.training.steps)})
+
+
+def _report(line: dict[str, float], state: Path | None) -> None:
+    tune.report(line, checkpoint=Checkpoint.from_directory(state) if state else None)

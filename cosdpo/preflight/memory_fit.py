@@ -1,0 +1,152 @@
+"""Whether the GPUs of a cluster can hold a training of a language model, under which strategy, and what would help."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from cosdpo.config import Config
+from cosdpo.data.tokenization import TokenizedContext
+from cosdpo.errors import InputError
+from cosdpo.models.base import load_config
+from cosdpo.preflight.shares import GIB, Share, name_of, shares
+from cosdpo.preflight.step_memory import StepMemory, step_memory
+from cosdpo.training.devices import base_dtype
+from cosdpo.training.loop import largest_share
+
+ASSUMED_LENGTH = 512
+"""Tokens of a prompt with one response where neither data nor data.max_length says."""
+MOST_WORKERS = 256
+"""Largest number of workers that a mend proposes."""
+
+
+@dataclass
+class Fit:
+    """Memory of one training of a language model on one GPU of the cluster."""
+
+    config: Config
+    contexts: Sequence[TokenizedContext] = ()
+    """Training contexts; where there are none yet, pairs of data.max_length tokens are assumed."""
+    _steps: dict[tuple[bool, int], StepMemory] = field(default_factory=dict)
+
+    @cached_property
+    def model(self) -> Any:
+        """The base's transformers config."""
+        return load_config(self.config.model.base, weights=False)
+
+    def memory(self, config: Config) -> StepMemory:
+        """Memory of a step under a changed `config` of the same base and data."""
+        micro = _at_a_time(config)
+        key = (config.model.gradient_checkpointing, micro)
+        if key not in self._steps:
+            # Plans are about GPUs, whichever machine prints them.
+            dtype = base_dtype(config, torch.device("cuda"))
+            self._steps[key] = step_memory(config, self.model, self.longest(micro), dtype)
+        return self._steps[key]
+
+    def share(self, config: Config) -> Share:
+        """What one GPU holds under the strategy that `config` chose."""
+        return shares(self.memory(config), config)[name_of(config)]
+
+    def longest(self, count: int) -> list[TokenizedContext]:
+        """The `count` contexts with the most tokens."""
+        if self.contexts:
+            order = sorted(range(len(self.contexts)), key=lambda i: -self.contexts[i].tokens)
+            return [self.contexts[order[i % len(order)]] for i in range(count)]
+        length = self.config.data.max_length or min(ASSUMED_LENGTH, int(self.model.max_position_embeddings))
+        prompt = length // 2
+        return [TokenizedContext(prompt=[0] * prompt, candidates=[[0] * (length - prompt)] * 2)] * count
+
+    def fits(self, config: Config) -> bool:
+        """Whether a GPU of gpu.memory holds its share."""
+        return self.share(config).total <= self.config.gpu.memory * GIB
+
+    def check(self) -> None:
+        """Refuses what no GPU could hold.
+
+        Raises:
+            InputError: with the keys that would make it fit.
+        """
+        if self.fits(self.config):
+            return
+        need = self.share(self.config).total / GIB
+        mend = next((text for changed, text in _mends(self.config) if self.fits(changed)), "choose a smaller base")
+        raise InputError(
+            f"model.base needs {need:.1f} GiB on every GPU under {name_of(self.config)}, and gpu.memory is "
+            f"{self.config.gpu.memory:g}: {mend}"
+        )
+
+    def print(self) -> None:
+        """Prints the memory per GPU under every strategy."""
+        config = self.config
+        micro = _at_a_time(config)
+        longest = self.longest(1)[0]
+        memory = self.memory(config)
+        found = shares(memory, config)
+        chosen = name_of(config)
+        table = Table("GiB on each GPU", box=None, pad_edge=False)
+        for name in found:
+            table.add_column(name + (" *" if name == chosen else ""), justify="right")
+        rows = {
+            "frozen base": [s.base for s in found.values()],
+            "what is trained": [s.trained for s in found.values()],
+            "activations": [s.activations for s in found.values()],
+            "all, with a reserve": [s.total for s in found.values()],
+        }
+        for label, values in rows.items():
+            table.add_row(label, *(f"{value / GIB:.1f}" for value in values))
+        limit = config.gpu.memory * GIB
+        table.add_row(f"fits {config.gpu.memory:g} GiB", *("yes" if s.total <= limit else "no" for s in found.values()))
+        console = Console()
+        console.print(
+            f"{config.scaling.workers} GPU(s) to a training, each with {micro} contexts of {len(longest.prompt)} + "
+            + " + ".join(str(len(y)) for y in longest.candidates)
+            + f" tokens at a time; {memory.trained / 1e6:,.1f}M trained parameters; gradient checkpointing "
+            + ("on" if config.model.gradient_checkpointing else "off")
+        )
+        console.print(table)
+        console.print("* scaling.strategy")
+
+
+def _at_a_time(config: Config) -> int:
+    """Contexts of a worker's largest micro-batch."""
+    return config.training.micro_batch or largest_share(config, config.scaling.fewest)
+
+
+def _mends(config: Config) -> Iterator[tuple[Config, str]]:
+    """Changes of `config` that take less memory, the cheapest first, in words."""
+    micro = _at_a_time(config)
+    halves = [micro >> k for k in range(1, micro.bit_length())]
+    for count in halves:
+        yield _with(config, micro=count), f"set training.micro_batch {count}"
+    for count in (micro, *halves):
+        words = "set model.gradient_checkpointing true" + (
+            f" and training.micro_batch {count}" if count < micro else ""
+        )
+        yield _with(config, micro=count, checkpointing=True), words
+    workers = max(2, config.scaling.workers)
+    while workers <= MOST_WORKERS:
+        words = "set scaling.strategy fsdp"
+        if workers != config.scaling.workers:
+            words += f" and scaling.workers {workers}"
+        yield _with(config, micro=micro, strategy="fsdp", workers=workers), words
+        words += ", model.gradient_checkpointing true and training.micro_batch 1"
+        yield _with(config, micro=1, checkpointing=True, strategy="fsdp", workers=workers), words
+        workers *= 2
+
+
+def _with(
+    config: Config, micro: int, checkpointing: bool | None = None, strategy: str | None = None, workers: int = 0
+) -> Config:
+    changes: dict[str, Any] = {"training": config.training.model_copy(update={"micro_batch": micro})}
+    if checkpointing is not None:
+        changes["model"] = config.model.model_copy(update={"gradient_checkpointing": checkpointing})
+    if strategy is not None:
+        changes["scaling"] = config.scaling.model_copy(update={"strategy": strategy, "workers": workers})
+    return config.model_copy(update=changes)

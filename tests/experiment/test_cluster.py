@@ -1,0 +1,82 @@
+"""What a cluster or machine cannot run is refused at once: an infeasible request would wait for ever."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cosdpo.config import Config
+from cosdpo.errors import InputError
+from cosdpo.experiment.cluster import check_devices, check_resources
+from tests.tiny_models import settings
+
+
+def scaling(**changes: object) -> Config:
+    return settings("", **{f"scaling__{key}": value for key, value in changes.items()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "available"),
+    [
+        ({}, {"CPU": 1.0}),
+        ({"workers": 4}, {"CPU": 4.0}),
+        ({"workers": 4, "cpus_per_worker": 2}, {"CPU": 8.0, "GPU": 0.0}),
+        ({"workers": 2, "cpus_per_worker": 0.5}, {"CPU": 1.0}),
+        ({"workers": 8, "use_gpu": True}, {"CPU": 64.0, "GPU": 8.0}),
+    ],
+)
+def test_enough(changes, available):
+    check_resources(scaling(**changes), available)
+
+
+@pytest.mark.parametrize(
+    ("changes", "available", "message"),
+    [
+        (
+            {"workers": 4},
+            {"CPU": 3.0},
+            "scaling.workers 4 needs 4 CPUs, the cluster has 3: lower scaling.workers or scaling.cpus_per_worker",
+        ),
+        (
+            {"workers": 3, "cpus_per_worker": 1.5},
+            {"CPU": 4.0},
+            "scaling.workers 3 needs 4.5 CPUs, the cluster has 4: lower scaling.workers or scaling.cpus_per_worker",
+        ),
+        (
+            {"workers": 2, "use_gpu": True},
+            {"CPU": 64.0},
+            "scaling.workers 2 needs 2 GPUs, the cluster has 0: lower scaling.workers, set scaling.use_gpu false or "
+            "add GPU nodes",
+        ),
+    ],
+)
+def test_too_little(changes, available, message):
+    with pytest.raises(InputError) as error:
+        check_resources(scaling(**changes), available)
+    assert str(error.value) == message
+
+
+class TestDevices:
+    def test_without_gpus_asked_for_there_is_nothing_to_check(self, monkeypatch):
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        check_devices(scaling(workers=64))
+
+    @pytest.mark.parametrize(("gpus", "workers"), [(0, 1), (2, 8)])
+    def test_too_few_on_this_machine(self, monkeypatch, gpus, workers):
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+        with pytest.raises(InputError, match=f"needs {workers} GPUs, this machine has {gpus}") as error:
+            check_devices(scaling(workers=workers, use_gpu=True))
+        assert "ray job submit" in str(error.value)
+        assert "--scaling.use_gpu false" in str(error.value)
+        assert "\n" not in str(error.value)
+
+    def test_a_cluster_may_have_them(self, monkeypatch):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+        monkeypatch.setenv("RAY_ADDRESS", "auto")
+        check_devices(scaling(workers=8, use_gpu=True))
+
+    def test_this_machine_may_have_them(self, monkeypatch):
+        monkeypatch.delenv("RAY_ADDRESS", raising=False)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+        check_devices(scaling(workers=8, use_gpu=True))

@@ -1,0 +1,210 @@
+"""The schedule with plain Ray tasks: order, slots, dependencies, failures, and what was done before."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+import ray
+
+from cosdpo.experiment import schedule as module
+from cosdpo.experiment.schedule import Schedule, State, Step
+
+CPUS = 4
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    """More CPUs than any test has slots: it is the schedule that holds back."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("RAY_ADDRESS", raising=False)
+        ray.init(address="local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
+
+
+@pytest.fixture
+def started() -> list[str]:
+    """Names of the steps in the order in which they were submitted."""
+    return []
+
+
+@pytest.fixture
+def step(started) -> Callable[..., Step]:
+    """A step that returns its name in capitals; or raises, or was done before."""
+
+    @ray.remote(num_cpus=1)
+    def work(name: str, error: Exception | None) -> tuple[str, float, float]:
+        began = time.monotonic()
+        time.sleep(0.05)
+        if error is not None:
+            raise error
+        return name.upper(), began, time.monotonic()
+
+    def make(
+        name: str, cost: float = 1.0, needs: str = "", error: Exception | None = None, before: object = None
+    ) -> Step:
+        def start() -> object:
+            started.append(name)
+            return before or work.remote(name, error)
+
+        return Step(name, cost, tuple(needs.split()), start)
+
+    return make
+
+
+def run(steps: list[Step], slots: int = 2, changed: Callable[[Schedule], None] = lambda schedule: None) -> Schedule:
+    schedule = Schedule(steps, slots, changed)
+    schedule.run()
+    return schedule
+
+
+def overlap(schedule: Schedule) -> int:
+    """Most tasks that were at work at one time, by their own clocks."""
+    spans = [result[1:] for result in schedule.results.values()]
+    return max(sum(began <= at < ended for began, ended in spans) for at, _ in spans)
+
+
+def test_results_and_states_by_name(step):
+    schedule = run([step("a"), step("b")])
+    assert {name: result[0] for name, result in schedule.results.items()} == {"a": "A", "b": "B"}
+    assert schedule.states == {"a": "done", "b": "done"}
+    assert schedule.failures == {}
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3])
+def test_the_longest_first_and_never_more_than_fit(step, started, slots):
+    states: list[dict[str, State]] = []
+    costs = {"c": 3.0, "a": 1.0, "e": 5.0, "b": 2.0, "d": 4.0, "f": 6.0}
+    schedule = run(
+        [step(name, cost) for name, cost in costs.items()],
+        slots,
+        lambda schedule: states.append(dict(schedule.states)),
+    )
+    assert started == ["f", "e", "d", "c", "b", "a"]
+    assert overlap(schedule) <= slots
+    assert all(list(at.values()).count("running") <= slots for at in states)
+
+
+def test_all_slots_are_used():
+    # Each task waits for the other: one at a time they would never end.
+    @ray.remote(num_cpus=0)
+    class Meeting:
+        def __init__(self) -> None:
+            self.there: set[str] = set()
+
+        def arrive(self, name: str) -> int:
+            self.there.add(name)
+            return len(self.there)
+
+    @ray.remote(num_cpus=1)
+    def meet(name: str, meeting: object) -> bool:
+        while ray.get(meeting.arrive.remote(name)) < 2:
+            time.sleep(0.01)
+        return True
+
+    meeting = Meeting.remote()
+    schedule = run([Step(name, 1.0, (), lambda name=name: meet.remote(name, meeting)) for name in ("a", "b")], slots=2)
+    assert schedule.results == {"a": True, "b": True}
+
+
+def test_a_step_starts_after_all_that_it_needs(step, started):
+    # By cost alone d would be first.
+    schedule = run([step("d", 9, needs="b c"), step("c", 1, needs="a"), step("b", 2, needs="a"), step("a", 1)])
+    assert started[0] == "a"
+    assert started[-1] == "d"
+    ended = {name: result[2] for name, result in schedule.results.items()}
+    began = {name: result[1] for name, result in schedule.results.items()}
+    for name, needs in (("b", "a"), ("c", "a"), ("d", "bc")):
+        assert all(began[name] >= ended[need] for need in needs)
+
+
+class TestFailure:
+    def test_it_takes_what_needs_it_along_and_nothing_else(self, step, started):
+        steps = [
+            step("bad", 9, error=ValueError("no such thing\nat all")),
+            step("child", needs="bad good"),
+            step("grandchild", needs="child"),
+            step("good"),
+            step("other", needs="good"),
+        ]
+        schedule = run(steps)
+        assert schedule.states == {
+            "bad": "failed", "child": "failed", "grandchild": "failed", "good": "done", "other": "done",
+        }  # fmt: skip
+        assert schedule.failures == {
+            "bad": "ValueError: no such thing",
+            "child": "needs bad, which failed",
+            "grandchild": "needs child, which failed",
+        }
+        assert sorted(started) == ["bad", "good", "other"]
+        assert schedule.results.keys() == {"good", "other"}
+
+    def test_a_step_with_two_needs_that_fail_has_failed_once(self, step, started):
+        schedule = run([step("a", error=ValueError("x")), step("b", error=OSError("y")), step("c", needs="a b")])
+        assert set(schedule.states.values()) == {"failed"}
+        assert schedule.failures["c"] in ("needs a, which failed", "needs b, which failed")
+        assert "c" not in started
+
+    def test_a_process_that_dies(self, step):
+        @ray.remote(num_cpus=1, max_retries=0)
+        def die() -> None:
+            import os
+
+            os._exit(1)
+
+        schedule = run([Step("dead", 1.0, (), die.remote), step("good")])
+        assert schedule.states == {"dead": "failed", "good": "done"}
+        assert "WorkerCrashedError" in schedule.failures["dead"]
+        assert "\n" not in schedule.failures["dead"]
+
+
+class TestDoneBefore:
+    def test_results_are_taken_and_take_no_slot(self, step, started):
+        steps = [
+            step("old", 9, before="kept"),
+            step("older", needs="old", before="kept too"),
+            step("new", needs="older"),
+        ]
+        schedule = run(steps, slots=1)
+        assert started == ["old", "older", "new"]
+        assert schedule.results["old"] == "kept"
+        assert schedule.results["older"] == "kept too"
+        assert schedule.results["new"][0] == "NEW"
+
+    def test_everything(self, step):
+        seen: list[dict[str, State]] = []
+        schedule = run(
+            [step("a", before=1), step("b", needs="a", before=2)], changed=lambda s: seen.append(dict(s.states))
+        )
+        assert schedule.results == {"a": 1, "b": 2}
+        assert seen[-1] == {"a": "done", "b": "done"}
+
+    def test_thousands_of_steps(self, step):
+        steps = [step(str(number), before=number + 1) for number in range(3000)]
+        assert run(steps).results == {str(number): number + 1 for number in range(3000)}
+
+
+def test_remaining_seconds(step, monkeypatch):
+    # 10 s after the start. Of the cost that was not done before, 6 in all, the first step does 3, the second 2: then
+    # 10 * (2 + 1) / 3 = 10 s and 10 * 1 / 5 = 2 s are left.
+    clock = iter([100.0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock, 110.0)))
+    left: dict[int, float | None] = {}
+
+    def changed(schedule: Schedule) -> None:
+        left[list(schedule.states.values()).count("done")] = schedule.remaining_seconds()
+
+    steps = [step("before", 100, before=1), step("b", 1), step("a", 3), step("c", 2)]
+    run(steps, slots=1, changed=changed)
+    assert {done: seconds for done, seconds in left.items() if done > 1} == pytest.approx({2: 10.0, 3: 2.0, 4: 0.0})
+    assert Schedule(steps, 1, changed).remaining_seconds() is None
+
+
+def test_what_failed_is_not_waited_for(step, monkeypatch):
+    clock = iter([100.0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock, 110.0)))
+    schedule = run([step("a", 3), step("bad", 5, error=ValueError("x")), step("c", 7, needs="bad")], slots=1)
+    assert schedule.remaining_seconds() == 0

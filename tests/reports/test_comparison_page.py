@@ -1,0 +1,104 @@
+"""report.html of a comparison: one file that loads and runs nothing, and tells what was measured and what was not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cosdpo.errors import InputError
+from cosdpo.experiment.results.result import Result
+from cosdpo.reports.comparison_page import write_comparison
+from tests.fake_results import field, result
+from tests.html_page import FlowingPage
+
+EVIL = "</style><script>alert('$x$ & <b>')</script>"
+
+
+def write(folder: Path, results: list[Result], failures: dict[str, str] | None = None) -> FlowingPage:
+    facts: dict[str, str | int | float] = {"validation_contexts": 4096, "device": "one core"}
+    return FlowingPage(write_comparison(folder, results, facts, "seed: 0\n", "python jobs/compare.py", failures or {}))
+
+
+def rich(m: int) -> list[Result]:
+    names = ["a", "b", "c", "d", "e"][:m]
+    methods = {"cos": 1.1, "linear_scalarization": 1.0, "soup": 0.9, "modpo": 0.8}
+    full = [result(n, s, q + s / 100, objectives=names, main="relevance") for n, q in methods.items() for s in (0, 1)]
+    return [*full, result("soup", 0, 0.5, objectives=names, main="relevance", budget="time")]
+
+
+@pytest.mark.parametrize("m", [2, 3, 5])
+def test_loads_and_runs_nothing(tmp_path: Path, m: int) -> None:
+    page = write(tmp_path, rich(m))
+    for tag, attributes in page.elements:
+        assert tag not in {"script", "link", "iframe", "object", "embed", "base", "img"}
+        assert not {"src", "srcset", "data", "poster", "action", "xlink:href"} & attributes.keys(), (tag, attributes)
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        if "href" in attributes and tag != "a":
+            assert attributes["href"].startswith("#"), (tag, attributes)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page.source))
+    assert "@import" not in page.source
+    assert page.source.count("http") - page.source.count("http-equiv") == 1  # the link to the paper
+    (policy,) = (a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    assert policy == "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_writes_all_files(tmp_path: Path) -> None:
+    write(tmp_path, rich(2))
+    plots = {"fronts.png", "hypervolume.png", "hypervolume_time.png"}
+    assert {path.name for path in tmp_path.iterdir()} == {"comparison.json", "points.parquet", "report.html", *plots}
+    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in plots)
+
+
+def test_says_what_was_measured(tmp_path: Path) -> None:
+    page = write(tmp_path, rich(2))
+    assert "One conditioned run reaches 1.21 times the hypervolume of 5 single-weight runs" in page.text
+    for heading in ("With equal training time", "Weight by weight", "The price in the main objective"):
+        assert heading in page.text
+    assert "validation contexts4,096" in page.text  # two cells of a row
+    assert "python jobs/compare.py" in page.text
+    assert "seed: 0" in page.text
+    assert "Ren, Xiao, Shavlovsky, Ying, Rahmanian" in page.text
+    assert sum(tag == "svg" for tag, _ in page.elements) == 3
+    assert "What failed" not in page.text
+
+
+def test_marks_the_weights_at_which_cos_is_beaten(tmp_path: Path) -> None:
+    page = write(tmp_path, field({"cos": [0.9, 0.901], "soup": [1.0, 1.001]}))
+    marked = [a for tag, a in page.elements if tag == "td" and "marked" in a.get("class", "")]
+    assert [cell["title"] for cell in marked] == ["worse than soup"] * 2 * 3  # both values at .25, .5 and .75
+    assert "At 3 of 5 weights cos is worse than a baseline in both objectives" in page.text
+
+
+def test_shows_failures_and_methods_without_them(tmp_path: Path) -> None:
+    page = write(tmp_path, field({"cos": [1.0]}), {"modpo, seed 0": "out of memory in step 41"})
+    assert "What failed" in page.text
+    assert "modpo, seed 0out of memory in step 41" in page.text
+    assert "One conditioned run and nothing to compare it with." in page.text
+    assert "With equal training time" not in page.text
+
+
+def test_hostile_text_stays_text(tmp_path: Path) -> None:
+    names = [EVIL, "$\\frac{a}$"]
+    results = [result(method, seed, objectives=names, main=EVIL) for method in ("cos", EVIL) for seed in (0, 1)]
+    page = FlowingPage(write_comparison(tmp_path, results, {EVIL: EVIL}, EVIL, EVIL, {EVIL: EVIL}))
+    assert not [tag for tag, _ in page.elements if tag == "script"]
+    assert page.text.count(EVIL) >= 10
+
+
+def test_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("one", "two")]
+    for folder in folders:
+        folder.mkdir()
+        write(folder, rich(2))
+    for name in ("comparison.json", "report.html"):
+        assert (folders[0] / name).read_bytes() == (folders[1] / name).read_bytes()
+
+
+def test_wrong_results_leave_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="differ in"):
+        write(tmp_path, [result("cos"), result("soup", objectives=["kind", "long"])])
+    assert not list(tmp_path.iterdir())

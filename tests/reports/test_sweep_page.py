@@ -1,0 +1,89 @@
+"""report.html of a sweep: one file that loads and runs nothing, and tells what was found."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from cosdpo.experiment.sweep.outcome import Outcome
+from cosdpo.reports.colormap import BEST, WORST, shades
+from cosdpo.reports.sweep_page import write_sweep
+from tests.fake_sweep import outcome
+from tests.html_page import FlowingPage
+
+EVIL = "</style><script>alert('$x$ & <b>')</script>"
+
+
+class Page(FlowingPage):
+    """The report of an outcome."""
+
+    def __init__(self, found: Outcome, command: str = "python jobs/sweep.py") -> None:
+        super().__init__(write_sweep(found, command), between=" ")
+
+
+QUALITIES = [0.2, 0.7, 0.5, 0.9, 0.1, 0.6, 0.8]
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Page:
+    return Page(outcome(tmp_path, QUALITIES, stopped=[0, 4], failed=[2], scheduler="asha"))
+
+
+def test_loads_and_runs_nothing(page):
+    for tag, attributes in page.elements:
+        assert tag not in {"script", "link", "iframe", "object", "embed", "base", "img"}
+        assert not {"src", "srcset", "data", "poster", "action", "xlink:href"} & attributes.keys(), (tag, attributes)
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        if "href" in attributes and tag != "a":
+            assert attributes["href"].startswith("#"), (tag, attributes)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page.source))
+    assert "@import" not in page.source
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_says_what_was_found(page):
+    assert "The best of 7 trials reaches hypervolume/accuracy" in page.text
+    assert "4 of 7 trials took all their steps. 2 were stopped early" in page.text
+    # 4 x 40 and 2 x 20 steps of 7 x 40; the failed one never reached a front.
+    assert "the sweep took 200 of 280 optimiser steps" in page.text
+    assert "temperature mattered most" in page.text
+    assert "the loss is not finite" in page.text
+    assert "loguniform(0.1, 1)" in page.text
+    assert "best.yaml" in page.text
+    assert "optuna-dashboard sqlite:///" in page.text
+    assert sum(tag == "svg" for tag, _ in page.elements) == 3
+
+
+def test_every_measured_trial_links_to_its_report(page):
+    links = [a["href"] for tag, a in page.elements if tag == "a" and a["href"].startswith("trials/")]
+    assert links == [f"trials/trial-{number:02d}/report.html" for number in (0, 1, 3, 4, 5, 6)]
+
+
+def test_several_metrics_have_their_trade_off(tmp_path):
+    page = Page(outcome(tmp_path, QUALITIES, metrics=["hypervolume", "parameters"]))
+    assert "The trade-off between the metrics" in page.text
+    assert "beaten by none" in page.text
+    assert sum(tag == "svg" for tag, _ in page.elements) == 4
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_any_number_of_trials(tmp_path, count):
+    assert f"{count} of {count} trials took all their steps" in Page(outcome(tmp_path, [0.5] * count)).text
+
+
+def test_hostile_text_stays_text(tmp_path):
+    found = outcome(tmp_path, [0.3, 0.9], failed=[0])
+    found.trials[0].reason = EVIL
+    page = Page(found, command=EVIL)
+    assert not [tag for tag, _ in page.elements if tag == "script"]
+    assert page.text.count(EVIL) == 2
+
+
+def test_shades_go_from_the_worst_to_the_best():
+    up, down = shades({"a": 1.0, "b": 3.0, "c": 2.0}, 1), shades({"a": 1.0, "b": 3.0}, -1)
+    assert (up["a"], up["b"]) == (WORST, BEST)
+    assert up["c"] not in (WORST, BEST)
+    assert down == {"b": WORST, "a": BEST}
