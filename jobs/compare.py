@@ -13,12 +13,11 @@ from cosdpo.config import Config
 
 
 def job(config: Config) -> None:
-    from cosdpo.experiment.compare import compare, print_results
-    from cosdpo.tasks.demo import make
+    from cosdpo.experiment.compare import compare
+    from cosdpo.reports.finish import finish_comparison
+    from cosdpo.tasks import task_of
 
-    if config.task == "language" and not (config.model.base or config.data.train):
-        config = make(config)
-    print_results(config, compare(config))
+    finish_comparison(compare(task_of(config).with_demo_data(config)))
 
 
 if __name__ == "__main__":

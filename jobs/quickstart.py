@@ -17,14 +17,14 @@ CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
 
 
 def job(config: Config) -> None:
-    from cosdpo.run import check, print_front, print_samples, run
-    from cosdpo.tasks.demo import make
+    from cosdpo.experiment import checks
+    from cosdpo.experiment.run import run
+    from cosdpo.reports.finish import finish_runs
+    from cosdpo.tasks.demo import with_demo_data
 
-    if not config.resume:  # early, before the world is made; what is resumed is checked with the world's files in place
-        check(config)
-    front = run(make(config))
-    print_samples(config)
-    print_front(config, front)
+    if not config.resume:  # early, before the data is made; what is resumed is checked with its files in place
+        checks.check(checks.located(config))
+    finish_runs(run(with_demo_data(config)), samples=True)
 
 
 if __name__ == "__main__":

@@ -14,15 +14,13 @@ from cosdpo.config import Config
 
 
 def job(config: Config) -> None:
-    from cosdpo.experiment.sweep.outcome import print_outcome
     from cosdpo.experiment.sweep.sweep import check, located, sweep
-    from cosdpo.tasks.demo import make
+    from cosdpo.reports.finish import finish_sweep
+    from cosdpo.tasks import task_of
 
-    if config.task == "language" and not (config.model.base or config.data.train):
-        if not config.resume:  # early, before the world is made; what is resumed is checked with its files in place
-            check(located(config))
-        config = make(config)
-    print_outcome(sweep(config))
+    if not (config.resume or config.model.base or config.data.train):  # early, before synthetic data is made
+        check(located(config))
+    finish_sweep(sweep(task_of(config).with_demo_data(config)))
 
 
 if __name__ == "__main__":

@@ -18,9 +18,10 @@ CONFIG = Path(__file__).parent / "configs" / "alpaca.yaml"
 
 
 def job(config: Config) -> None:
-    from cosdpo.train import run
+    from cosdpo.experiment.run import run
+    from cosdpo.reports.finish import finish_runs
 
-    run(config)
+    finish_runs(run(config))
 
 
 if __name__ == "__main__":

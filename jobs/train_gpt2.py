@@ -11,9 +11,10 @@ from cosdpo.config import Config
 
 
 def job(config: Config) -> None:
-    from cosdpo.train import run
+    from cosdpo.experiment.run import run
+    from cosdpo.reports.finish import finish_runs
 
-    run(config)
+    finish_runs(run(config))
 
 
 if __name__ == "__main__":

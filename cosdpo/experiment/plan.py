@@ -1,4 +1,10 @@
-"""What a comparison is made of: cases (a seed, and a fold where there are several), and the trainings of each."""
+"""What an experiment is made of: cases (a seed, and a fold where there are several), and the trainings of each.
+
+A run is a plan of one training, a comparison one of many. Folders follow from that:
+
+    a run           OUTPUT/                   the run folder of its only training, or OUTPUT/fold-2/ with folds
+    all others      OUTPUT/seed-0/fold-2/     runs/NAME@STEPS/ of each training, and the methods' fronts
+"""
 
 from __future__ import annotations
 
@@ -6,34 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
-from rich.table import Table
-
 from cosdpo.config import Config
-from cosdpo.data.ranking_splits import fold_count
 from cosdpo.errors import InputError
 from cosdpo.experiment.results.result import Budget
 from cosdpo.methods import method_of
 from cosdpo.methods.cos import Cos
 from cosdpo.methods.method import Method, TrainingRun
-from cosdpo.preflight.estimate import estimate
 from cosdpo.simplex import das_dennis
+from cosdpo.tasks import task_of
+from cosdpo.training import storage
 
-
-@dataclass(frozen=True)
-class Case:
-    """One seed on one fold: data of its own, and every method on it."""
-
-    seed: int
-    fold: int
-    """0 where there is one fold only."""
-    config: Config
-    """Its output is the case's folder."""
-
-    @property
-    def name(self) -> str:
-        """Such as seed-0 or seed-0/fold-2."""
-        return f"seed-{self.seed}" + (f"/fold-{self.fold}" if self.fold else "")
+RUNS = "runs"
+"""Folder of a case's trainings."""
 
 
 @dataclass(frozen=True)
@@ -46,24 +36,79 @@ class Entry:
     method: Method
     runs: list[TrainingRun]
 
-    def front(self, case: Case) -> Path:
-        """Where its front is kept."""
-        return case.config.output / f"{self.name.replace(', ', '-')}-{self.budget}.json"
+
+@dataclass(frozen=True)
+class Case:
+    """One seed on one fold: data of its own, and every method on it."""
+
+    seed: int
+    fold: int
+    """0 where there is one fold only."""
+    config: Config
+    """Its output is the case's folder."""
+    lone: bool = False
+    """Whether its only training is the conditioned run, whose run folder the case's folder then is."""
+
+    @property
+    def name(self) -> str:
+        """Such as seed-0 or seed-0/fold-2; empty for a run without folds."""
+        parts = ["" if self.lone else f"seed-{self.seed}", f"fold-{self.fold}" if self.fold else ""]
+        return "/".join(filter(None, parts))
+
+    def step(self, what: str) -> str:
+        """Name of one of its steps."""
+        return f"{self.name} {what}".strip()
+
+    def training(self, run: TrainingRun) -> str:
+        """Name of the step that trains `run`."""
+        return self.step("training" if self.lone else run_name(run))
+
+    def measuring(self, entry: Entry) -> str:
+        """Name of the step that measures the front of `entry`."""
+        return self.step("measuring" if self.lone else f"measure {entry.name} ({entry.budget})")
+
+    def place(self, name: str) -> str:
+        """Where in the case's folder the training `name` has its run folder."""
+        return "" if self.lone else f"{RUNS}/{name}"
+
+    def folder(self, name: str) -> Path:
+        """Run folder of the training `name`."""
+        return self.config.output / self.place(name)
+
+    def front(self, entry: Entry) -> Path:
+        """Where the front of `entry` is kept."""
+        name = "front" if self.lone else f"{entry.name.replace(', ', '-')}-{entry.budget}"
+        return self.config.output / f"{name}.json"
 
 
-def cases(config: Config) -> list[Case]:
-    """All seeds, and all folds of each unless data.fold names one."""
-    folds = [0]
-    if config.task == "ranking":
-        count = fold_count(config.data)
-        folds = [config.data.fold] if config.data.fold or count == 1 else list(range(1, count + 1))
+def alone(config: Config) -> Config:
+    """A comparison of config.method with nothing."""
+    return config.changed(
+        {
+            "comparison.methods": [config.method],
+            "comparison.seeds": [config.seed],
+            "comparison.budgets": ["steps"],
+            "comparison.conditionings": [],
+        }
+    )
+
+
+def cases(config: Config, lone: bool = False) -> list[Case]:
+    """All seeds, and all folds of each unless data.fold names one.
+
+    Args:
+        lone: the only training is the conditioned run.
+    """
+    count = task_of(config).folds(config)
+    folds = [config.data.fold] if config.data.fold or count == 1 else list(range(1, count + 1))
     found = []
     for seed in config.comparison.seeds:
         for fold in folds:
-            case = Case(seed, fold, config)
-            data = config.data.model_copy(update={"fold": fold})
-            folder = config.output / case.name
-            found.append(Case(seed, fold, config.model_copy(update={"output": folder, "seed": seed, "data": data})))
+            # A run of the fold that data.fold names has the output folder to itself.
+            shown = 0 if lone and len(folds) == 1 else fold
+            name = Case(seed, shown, config, lone).name
+            own = config.changed({"output": config.output / name, "seed": seed, "data.fold": fold})
+            found.append(Case(seed, shown, storage.below(own, name), lone))
     return found
 
 
@@ -77,8 +122,7 @@ def entries(config: Config) -> Iterator[Entry]:
             if budget == "time" and name != "cos":
                 # The conditioned run's steps, shared among all runs that this method needs.
                 steps = max(1, config.training.steps // len(runs))
-                baseline = config.baseline.model_copy(update={"steps": steps})
-                method = method_of(name, config.model_copy(update={"baseline": baseline}))
+                method = method_of(name, config.changed({"baseline.steps": steps}))
                 runs = method.runs(grid)
             yield Entry(name, budget, method, runs)
     for kind in config.comparison.conditionings:
@@ -92,52 +136,19 @@ def conditioned_by(kind: str, config: Config) -> Config:
     Raises:
         InputError: there is no such conditioning for the task.
     """
-    known = ("concatenation", "gates", "both") if config.task == "ranking" else ("hyper_prompt", "gated_lora", "both")
-    if kind not in known:
-        raise InputError(f"comparison.conditionings names {kind!r}; a {config.task} model knows {', '.join(known)}")
-    if config.task == "ranking":
-        return config.model_copy(update={"ranker": config.ranker.model_copy(update={"conditioning": kind})})
-    return config.model_copy(update={"conditioning": kind})
-
-
-def print_plan(config: Config) -> None:
-    """Prints methods with their trainings, steps and estimated cost, and what a language model's training needs.
-
-    A method is charged for every training that it needs, though trainings that several methods need are run once.
-
-    Raises:
-        InputError: wrong input, or a training that no GPU of gpu.memory could hold.
-    """
-    found = cases(config)
-    table = Table("method", "budget", "trainings", "steps", "GPU hours", box=None, pad_edge=False)
-    if config.gpu.price:
-        table.add_column("price")
-    work = estimate(found[0].config)
-    unique: dict[str, int] = {}
-    for entry in entries(found[0].config):
-        steps = sum(run.config.training.steps for run in entry.runs)
-        unique |= {run_name(run): run.config.training.steps for run in entry.runs}
-        table.add_row(entry.name, entry.budget, *_cost(len(entry.runs), steps, len(found), work.step_flops, config))
-    together = _cost(len(unique), sum(unique.values()), len(found), work.step_flops, config)
-    table.add_row("together, shared ones once", "", *together)
-    console = Console()
-    console.print(table)
-    console.print(
-        f"{len(config.comparison.seeds)} seed(s), {len(found) // len(config.comparison.seeds)} fold(s), "
-        f"{len(das_dennis(len(config.objectives), config.partitions))} weights; "
-        f"{work.step_flops:.3g} FLOP a step, {config.gpu.tflops:g} TFLOP/s sustained (gpu.tflops)\n"
-    )
-    if work.memory is not None:
-        work.memory.print()
-        work.memory.check()
-
-
-def _cost(runs: int, steps: int, cases: int, flops: float, config: Config) -> list[str]:
-    hours = steps * cases * flops / (config.gpu.tflops * 1e12) / 3600
-    price = [f"{hours * config.gpu.price:,.2f}"] if config.gpu.price else []
-    return [f"{runs * cases}", f"{steps * cases:,}", f"{hours:.3g}", *price]
+    task = task_of(config)
+    if kind not in task.conditionings:
+        raise InputError(
+            f"comparison.conditionings names {kind!r}; a {task.name} model knows {', '.join(task.conditionings)}"
+        )
+    return config.changed({task.conditioning: kind})
 
 
 def run_name(run: TrainingRun) -> str:
     """Unique within a case: the same weights may be trained for different numbers of steps."""
     return f"{run.name}@{run.config.training.steps}"
+
+
+def source_name(run: TrainingRun, name: str) -> str:
+    """Full name of the run that `run` takes margins from: trained as long as `run` itself."""
+    return f"{name}@{run.config.training.steps}"

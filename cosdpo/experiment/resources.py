@@ -23,6 +23,10 @@ class Resources:
         return {"num_cpus": self.cpus, "num_gpus": self.gpus}
 
 
+NOTHING = Resources(0, 0)
+"""Of a task that has Ray Train reserve its workers'."""
+
+
 def of_worker(config: Config) -> Resources:
     """One worker of a training; also a measurement in one process."""
     one, scaling = config.comparison, config.scaling

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import ray
 
-State = Literal["waiting", "running", "done", "failed"]
+from cosdpo.errors import InputError
+from cosdpo.experiment.progress import Activity, Display, State
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,10 @@ class Step:
     needs: tuple[str, ...]
     start: Callable[[], Any]
     """Submits the step and returns its Ray object reference, or its final result where it was done before."""
-    finish: Callable[[Any], Any] = lambda result: result
-    """Makes the final result of what the reference gave, when it is there; later steps may be running still."""
+    finish: Callable[[Any, Mapping[str, Any]], Any] = lambda result, results: result
+    """Makes the final result of what the reference gave, and of the results of earlier steps."""
+    activity: Callable[[], Activity] = Activity
+    """How far the running step is."""
 
 
 class Schedule:
@@ -33,21 +36,26 @@ class Schedule:
         self,
         steps: Sequence[Step],
         slots: int,
-        changed: Callable[[Schedule], None],
-        results: dict[str, Any] | None = None,
+        display: Display,
+        reason: Callable[[BaseException], str],
     ) -> None:
         """Takes the steps, of which at most `slots` run at once.
 
         Args:
-            changed: called when a state changes, and at least every second while steps run.
-            results: filled with the result of every step by its name.
+            display: shows their states.
+            reason: what a person is told of a failure's cause.
         """
         self.steps = {step.name: step for step in steps}
         self.slots = slots
-        self.changed = changed
+        self.display = display
+        self.reason = reason
         self.states: dict[str, State] = dict.fromkeys(self.steps, "waiting")
-        self.results: dict[str, Any] = {} if results is None else results
+        self.results: dict[str, Any] = {}
+        """Of every step that is done, by its name."""
         self.failures: dict[str, str] = {}
+        """Reason by step."""
+        self.errors: list[ray.exceptions.RayError] = []
+        """What the steps that failed by themselves raised."""
         self.began = time.monotonic()
         self.cost_before = 0.0
         self.running: dict[Any, str] = {}
@@ -56,17 +64,21 @@ class Schedule:
         """Until every step is done or has failed."""
         self._fill()
         while self.running:
-            self.changed(self)
-            finished, _ = ray.wait(list(self.running), timeout=1.0)
+            self._show()
+            finished, _ = ray.wait(list(self.running), timeout=0.5)
             for reference in finished:
                 name = self.running.pop(reference)
                 try:
-                    self._finish(name, self.steps[name].finish(ray.get(reference)))
+                    self._finish(name, self.steps[name].finish(ray.get(reference), self.results))
                 except ray.exceptions.RayError as error:
-                    cause = getattr(error, "cause", None) or error
-                    self._fail(name, f"{type(cause).__name__}: {(str(cause).splitlines() or [''])[0]}")
+                    self.errors.append(error)
+                    self._fail(name, self.reason(getattr(error, "cause", None) or error))
             self._fill()
-        self.changed(self)
+        self._show()
+
+    def _show(self) -> None:
+        activities = {name: self.steps[name].activity() for name in self.running.values()}
+        self.display.show(self.states, activities, self.failures, self._remaining_seconds())
 
     def _fill(self) -> None:
         """Starts what is ready and fits, one after another: a step that was done before may make others ready."""
@@ -99,8 +111,14 @@ class Schedule:
             if name in step.needs and self.states[step.name] == "waiting":
                 self._fail(step.name, f"needs {name}, which failed")
 
-    def remaining_seconds(self) -> float | None:
+    def _remaining_seconds(self) -> float | None:
         """Estimated from what was done since the start; None before anything was."""
         left = sum(step.cost for step in self.steps.values() if self.states[step.name] in ("waiting", "running"))
         done = sum(step.cost for step in self.steps.values() if self.states[step.name] == "done") - self.cost_before
         return (time.monotonic() - self.began) * left / done if done > 0 else None
+
+
+def in_one_line(cause: BaseException) -> str:
+    """What a person is told of a failure; a user's mistake has its own message."""
+    message = (str(cause).splitlines() or [""])[0]
+    return message if isinstance(cause, InputError) else f"{type(cause).__name__}: {message}"

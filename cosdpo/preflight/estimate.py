@@ -8,7 +8,7 @@ from cosdpo.config import Config
 from cosdpo.models.base import load_config, skeleton
 from cosdpo.preflight.memory_fit import Fit
 from cosdpo.tasks import task_of
-from cosdpo.tasks.language import LanguageTask, step_flops
+from cosdpo.tasks.language.language_task import step_flops
 from cosdpo.tasks.task import Task
 
 
@@ -28,14 +28,13 @@ def estimate(config: Config) -> Estimate:
     Raises:
         InputError: wrong data or model.
     """
-    if config.task == "language" and not config.data.train:
+    if task_of(config).plans_memory and not config.data.train:
         fit = Fit(config)
         parameters = sum(p.numel() for p in skeleton(load_config(config.model.base, weights=False)).parameters())
         tokens = sum(context.tokens for context in fit.longest(config.training.batch_size))
         return Estimate(step_flops(config, parameters, tokens), fit)
     task = task_of(config).prepare(config)
-    contexts = task.train.contexts if isinstance(task, LanguageTask) else None
-    return Estimate(task.step_flops(), None if contexts is None else Fit(config, contexts))
+    return Estimate(task.step_flops(), Fit(config, task.contexts) if task.plans_memory else None)
 
 
 def refuse_too_large(task: Task) -> None:
@@ -45,5 +44,5 @@ def refuse_too_large(task: Task) -> None:
         InputError: with the keys that would make it fit.
     """
     config = task.config
-    if config.scaling.use_gpu and isinstance(task, LanguageTask):
-        Fit(config, task.train.contexts).check()
+    if config.scaling.use_gpu and task.plans_memory:
+        Fit(config, task.contexts).check()

@@ -158,3 +158,26 @@ def _data(front: Front, samples: Sequence[Sample]) -> dict[str, object]:
         "trained": front.ratios.index(1),
         "samples": [sample.model_dump() for sample in samples],
     }
+
+
+def write_run(result, command=None):
+    import shlex
+    import sys
+
+    from cosdpo.cli.yaml_file import to_yaml
+    from cosdpo.reports.front_plot import write_front_png
+    from cosdpo.training.tracking import read_metrics
+
+    config, front = result.config, result.front
+    write_front_png(front.at(1), config.output / "front.png")
+    return write_report(
+        config.output,
+        front,
+        metrics=read_metrics(config.output),
+        config_yaml=to_yaml(config),
+        command=command or shlex.join(["python", *sys.argv]),
+        notes=result.facts,
+        dropped=result.dropped,
+        samples=result.samples,
+        rankings=result.rankings,
+    )

@@ -19,7 +19,6 @@ from cosdpo.experiment.sweep.outcome import BEST, TRIALS, Outcome
 from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.search import DATABASE
 from cosdpo.experiment.sweep.space import parse_space
-from cosdpo.experiment.sweep.targets import measured_metrics
 from cosdpo.files import whole_file
 from cosdpo.reports import run_page as run_report
 from cosdpo.reports.best_fronts import fronts_figure, pareto, trade_off_figure
@@ -29,6 +28,7 @@ from cosdpo.reports.importance import importances, judged
 from cosdpo.reports.page import page_environment
 from cosdpo.reports.parallel import parallel_figure
 from cosdpo.reports.sweep_history import course_figure
+from cosdpo.tasks import task_of
 
 PAGE = "report.html"
 
@@ -47,7 +47,7 @@ def write_sweep(outcome: Outcome, command: str | None = None) -> Path:
     importance, estimated = importances(outcome.trials, space, target)
     names = {trial.name: f"trial {place}" for place, trial in enumerate(outcome.trials, start=1)}
     best = [(names[trial.name], outcome.fronts[trial.name]) for trial in outcome.finished[: len(FIRST)]]
-    metric = target.name.split("/")[-1] if "/" in target.name else measured_metrics(outcome.config)[0]
+    metric = target.name.split("/")[-1] if "/" in target.name else task_of(outcome.config).metrics(outcome.config)[0]
     page = environment.get_template("sweep.html.j2").render(
         outcome=outcome,
         config=outcome.config,

@@ -12,7 +12,7 @@ from cosdpo.training.pretraining import synthetic_base
 CONTEXTS = 1200
 
 
-def make(config: Config) -> Config:
+def with_demo_data(config: Config) -> Config:
     """`config` with model.base and data.train set to the world's files, which are made if they are not there yet."""
     base = synthetic_base()
     path = cache_folder() / f"synthetic-preferences-{CONTEXTS}.jsonl"

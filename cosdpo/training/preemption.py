@@ -1,24 +1,43 @@
-"""Notices that a node of the run will be taken away, as clouds give them for spot machines half a minute before."""
+"""Notices that a node of a training will be taken away, as clouds give them for spot machines half a minute before."""
 
 from __future__ import annotations
 
 import time
 
+import ray
 import ray.train
 import ray.train.collective
+from ray._private.state import state
 
 EVERY = 1.0
-"""Seconds between two questions. Each is a round of messages between all workers, milliseconds in which none trains."""
+"""Seconds between two questions. Among several workers each is a round of messages, in which none of them trains."""
 
 
-class Notices:
-    """Called by every worker after each step; true once for each node that is being drained.
+class Preemption:
+    """Called after each step of a training by one process; true once when its node is being drained."""
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+        self.told = False
+
+    def __call__(self) -> bool:
+        """Whether the node that was not known to leave is about to."""
+        if self.told or time.monotonic() - self.since < EVERY:
+            return False
+        self.since = time.monotonic()
+        # Ray has no public name for this outside of Ray Train; Ray Serve reads it from here too.
+        self.told = ray.get_runtime_context().get_node_id() in state.get_draining_nodes()
+        return self.told
+
+
+class GroupPreemption:
+    """The same for workers of Ray Train; true once for each node that is being drained.
 
     All workers have to ask at the same step, and only their first one decides which: the next one after a second.
     """
 
     def __init__(self) -> None:
-        self.known: set[str] = set()
+        self.told: set[str] = set()
         self.wait = self.left = 1
         self.since = time.perf_counter()
 
@@ -32,6 +51,6 @@ class Notices:
         self.wait = self.left = ray.train.collective.broadcast_from_rank_zero(max(1, round(EVERY / seconds)))
         self.since = time.perf_counter()
         leaving = set() if info is None else set(info.preempted_node_ids)
-        new = leaving - self.known
-        self.known |= leaving
+        new = leaving - self.told
+        self.told |= leaving
         return bool(new)

@@ -15,17 +15,15 @@ from typing import Any
 import pyarrow.fs
 import yaml
 from ray.train import Checkpoint
-from safetensors import SafetensorError
-from torch import Tensor
 
-from cosdpo.config import Config, ScalingConfig
+from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.training import run_folder
-from cosdpo.training.training_state import Clock, read_state
+from cosdpo.training.checkpoints import PREFIX, State, newest_whole
+from cosdpo.training.training_state import read_state
 
 log = logging.getLogger("cosdpo")
 
-PREFIX = "checkpoint_"
 SNAPSHOT = "checkpoint_manager_snapshot.json"
 """Ray Train's list of registered checkpoints."""
 
@@ -36,10 +34,10 @@ def location(config: Config) -> str:
     return given if "://" in given else str((Path(given) if given else config.output).resolve())
 
 
-def below(scaling: ScalingConfig, name: str) -> ScalingConfig:
-    """`scaling` of a run that is a part of another one."""
-    given = scaling.storage
-    return scaling.model_copy(update={"storage": given and f"{given.rstrip('/')}/{name}"})
+def below(config: Config, name: str) -> Config:
+    """`config` of a run that is a part of another one, with a place of its own in scaling.storage."""
+    given = config.scaling.storage
+    return config.changed({"scaling.storage": f"{given.rstrip('/')}/{name}"}) if given and name else config
 
 
 def check(config: Config) -> None:
@@ -77,20 +75,15 @@ def mend(config: Config, name: str) -> None:
         filesystem.delete_file(path)
 
 
-def newest(registered: Checkpoint | None, filesystem: Any, path: str) -> tuple[dict[str, Tensor], Clock] | None:
+def newest(registered: Checkpoint | None, filesystem: Any, path: str) -> State | None:
     """The state of the registered checkpoint, or else of the newest whole one in `path`; None where there is none."""
     if registered is not None:
         return _read(registered)
     infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
     names = [info.path for info in infos if info.base_name.startswith(PREFIX) and not info.is_file]
-    for name in sorted(names, reverse=True):
-        try:
-            return _read(Checkpoint(name, filesystem))
-        except (OSError, ValueError, SafetensorError):
-            log.info("%s is not whole", name)
-    return None
+    return newest_whole(names, lambda name: _read(Checkpoint(name, filesystem)))
 
 
-def _read(checkpoint: Checkpoint) -> tuple[dict[str, Tensor], Clock]:
+def _read(checkpoint: Checkpoint) -> State:
     with checkpoint.as_directory() as folder:
         return read_state(Path(folder))

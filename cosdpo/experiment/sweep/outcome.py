@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,12 +14,15 @@ from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config, SweepConfig
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
+from cosdpo.experiment.fronts import FRONT, kept_samples
+from cosdpo.experiment.results.run_result import RunResult
 from cosdpo.experiment.sweep.record import Record, records
 from cosdpo.experiment.sweep.targets import Target, targets
-from cosdpo.experiment.sweep.trial import describe
-from cosdpo.experiment.sweep.trial_settings import apply
+from cosdpo.experiment.sweep.trial import with_config
 from cosdpo.files import whole_file
 from cosdpo.tasks.task import Task
+from cosdpo.training.checkpoints import FOLDER
+from cosdpo.training.unit import Trained
 
 TRIALS, BEST, BEST_RUN = "trials.parquet", "best.yaml", "best"
 
@@ -31,6 +34,8 @@ class Outcome:
     config: Config
     """That all trials share."""
     targets: Sequence[Target]
+    task: Task
+    """The data that all trials share."""
     trials: Sequence[Record]
     """In the order of their start."""
     fronts: Mapping[str, Front]
@@ -50,10 +55,21 @@ class Outcome:
 
     def best_config(self) -> Config:
         """The best trial as a run of its own, which gives the same front; it has no sweep and its own output folder."""
-        config = apply(self.config, self.best.settings)
-        return config.model_copy(
-            update={"output": self.config.output / BEST_RUN, "resume": False, "sweep": SweepConfig()}
-        )
+        own = {"output": self.config.output / BEST_RUN, "resume": False, "sweep": SweepConfig()}
+        return self.config.changed({**self.best.settings, **own})
+
+    def runs(self) -> Iterator[RunResult]:
+        """The trials with a front, each as the run that it is."""
+        for trial in self.trials:
+            if trial.name in self.fronts:
+                folder = self.config.output / "trials" / trial.name
+                config = self.config.changed({**trial.settings, "output": folder})
+                facts = {**with_config(self.task, config).facts(), "trial": trial.name}
+                trained = Trained.read(folder)
+                if trained is not None:
+                    facts["base_parameters"] = trained.base_parameters
+                samples, rankings = kept_samples(folder)
+                yield RunResult(config, self.fronts[trial.name], facts, self.task.notes, samples, rankings)
 
     def count(self, state: str) -> int:
         """Trials that ended so."""
@@ -74,13 +90,12 @@ def gather(config: Config, task: Task, failures: Mapping[str, str]) -> Outcome:
         folder = config.output / "trials" / found.name
         trial = _ended(found, failures.get(found.name, ""))
         if trial.history:
-            fronts[trial.name] = Front.load(folder / "front.json")
-        if trial.state == "stopped" and not (folder / "report.html").exists():
-            own = apply(config, trial.settings).model_copy(update={"output": folder})
-            describe(_with_config(task, own), own, fronts[trial.name])
+            fronts[trial.name] = Front.load(folder / FRONT)
+        if trial.state == "stopped":  # for good: what it could go on from is of no use
+            shutil.rmtree(folder / FOLDER, ignore_errors=True)
         trial.save(folder)
         trials.append(trial)
-    outcome = Outcome(config, targets(config), trials, fronts)
+    outcome = Outcome(config, targets(config), task, trials, fronts)
     write_trials(outcome, config.output / TRIALS)
     if not outcome.finished:
         reasons = [trial.reason for trial in trials if trial.reason] or ["none was started"]
@@ -124,26 +139,3 @@ def _ended(trial: Record, failure: str) -> Record:
     if failure or not trial.history:
         return trial.model_copy(update={"state": "failed", "reason": failure or "it broke off before its first front"})
     return trial.model_copy(update={"state": "stopped"})
-
-
-def _with_config(task: Task, config: Config) -> Task:
-    own = copy.copy(task)
-    own.config = config
-    return own
-
-
-def print_outcome(outcome: Outcome) -> None:
-    """Prints what was found and where it is."""
-    counts = [f"{outcome.count(state)} {state}" for state in ("finished", "stopped", "failed") if outcome.count(state)]
-    output = outcome.config.output
-    print(f"{len(outcome.trials)} trials: {', '.join(counts)}")
-    for target in outcome.targets:
-        print(f"best {target.name}: {outcome.best.last[target.name]:.4g}")
-    settings = outcome.best.settings.items()
-    print(
-        "  "
-        + ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings)
-    )
-    job = "train_ltr.py" if outcome.config.task == "ranking" else "train_gpt2.py"
-    print(f"run it again: python jobs/{job} --config {output / BEST}")
-    print(f"report: {output / 'report.html'}")

@@ -81,7 +81,7 @@ def parse_space(config: Config) -> Space:
         place = f"sweep.space.{key}"
         if key not in keys():
             raise unknown_key(key, place)
-        check_searchable(key, config, place)
+        check_searchable(key, config)
         space[key] = _parse(key, text, config, place)
     if config.sweep.search == "grid":
         for key, one in space.items():

@@ -1,40 +1,35 @@
 """A search over settings with Ray Tune: trials as runs of their own, the best of them as a configuration.
 
-    data, reference scores and reference point once -> trials on Ray (Optuna, ASHA) -> trials.parquet, best.yaml, report
+    data, reference scores and reference point once -> trials on Ray (Optuna, ASHA) -> trials.parquet, best.yaml
 
-Killed and started again with `resume`, it goes on: finished trials are kept, others go on from their checkpoints.
+Killed and started again with `resume`, it goes on: finished trials are kept, others go on from their states.
 """
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import ray
 import yaml
 
-from cosdpo import run as single_run
 from cosdpo.config import Config
-from cosdpo.data.ranking_splits import fold_count
 from cosdpo.errors import InputError
-from cosdpo.experiment import cluster
+from cosdpo.experiment import checks, cluster
+from cosdpo.experiment.execute import train_bases
+from cosdpo.experiment.plan import Case
 from cosdpo.experiment.sweep.outcome import Outcome, gather
 from cosdpo.experiment.sweep.space import parse_space
 from cosdpo.experiment.sweep.targets import targets
 from cosdpo.experiment.sweep.trial import reference_points
 from cosdpo.experiment.sweep.trial_settings import check_corners
 from cosdpo.experiment.sweep.tuning import tune_trials
-from cosdpo.reports.sweep_page import write_sweep
 from cosdpo.tasks import task_of
-from cosdpo.tasks.task import Measure, Task
 from cosdpo.training import run_folder
 from cosdpo.training.strategies import compatible
 
-log = logging.getLogger("cosdpo")
-
 
 def sweep(config: Config) -> Outcome:
-    """Runs all trials, or those that are missing, and reports on them.
+    """Runs all trials, or those that are missing, and gathers them.
 
     Raises:
         InputError: wrong input, or not a single trial that could be finished.
@@ -46,31 +41,32 @@ def sweep(config: Config) -> Outcome:
     cluster.connect(config)
     limit = trials_at_once(config)
     run_folder.create(config)
+    train_bases([(Case(config.seed, 0, config, lone=True), task)], 1, config)
     task.add_reference()
-    config = task.config  # with the base ranker that all trials share
+    config = task.config  # with the base that all trials share
     measure = task.measure()
-    asked = {"num_cpus": config.sweep.cpus_per_trial, "num_gpus": config.sweep.gpus_per_trial}
-    reference = ray.get(ray.remote(_reference_points).options(**asked).remote(task, measure))
+    taken = {"num_cpus": config.sweep.cpus_per_trial, "num_gpus": config.sweep.gpus_per_trial}
+    reference = ray.get(ray.remote(reference_points).options(**taken).remote(task, measure))
     failures = tune_trials(config, space, task, measure, reference, limit)
-    outcome = gather(config, task, failures)
-    write_sweep(outcome)
-    return outcome
+    return gather(config, task, failures)
 
 
 def located(config: Config) -> Config:
     """`config` as all trials share it: absolute paths, one process per trial, and fronts on the validation side."""
-    sweep, scaling = config.sweep, config.scaling
-    config = single_run.located(config)
-    cpus = sweep.cpus_per_trial or scaling.cpus_per_worker
-    gpus = sweep.gpus_per_trial or float(scaling.use_gpu)
-    return config.model_copy(
-        update={
-            "sweep": sweep.model_copy(update={"cpus_per_trial": cpus, "gpus_per_trial": gpus}),
-            "scaling": scaling.model_copy(update={"use_gpu": gpus > 0, "cpus_per_worker": cpus}),
-            "evaluation": config.evaluation.model_copy(update={"split": "validation"}),
-            "data": _with_room(config) if config.task == "language" else config.data,
+    config = checks.located(config)
+    gpus = config.sweep.gpus_per_trial or float(config.scaling.use_gpu)
+    cpus = config.sweep.cpus_per_trial or config.scaling.cpus_per_worker
+    config = config.changed(
+        {
+            "sweep.cpus_per_trial": cpus,
+            "sweep.gpus_per_trial": gpus,
+            "scaling.use_gpu": gpus > 0,
+            "scaling.cpus_per_worker": cpus,
+            "evaluation.split": "validation",
         }
     )
+    searched = {key: values.ends for key, values in parse_space(config).items()} if config.sweep.space else {}
+    return task_of(config).for_trials(config, searched)
 
 
 def check(config: Config) -> None:
@@ -99,11 +95,11 @@ def check(config: Config) -> None:
                 f"sweep.scheduler asha never stops a trial: evaluation.front_every {every} and sweep.grace_steps "
                 f"{sweep.grace_steps} have to be below training.steps {steps}"
             )
-    if config.task == "ranking" and fold_count(config.data) > 1 and not config.data.fold:
+    if task_of(config).folds(config) > 1 and not config.data.fold:
         raise InputError("a sweep tunes on one fold: name it by data.fold, such as --data.fold 1")
-    single_run.check(config)
+    checks.check(config)
     _check_resumed(config)
-    check_corners(config, {key: one.ends for key, one in space.items()})
+    check_corners(config, {key: values.ends for key, values in space.items()})
 
 
 def trials_at_once(config: Config) -> int:
@@ -117,10 +113,6 @@ def trials_at_once(config: Config) -> int:
         },
     )
     return min(fits, sweep.max_concurrent or fits)
-
-
-def _reference_points(task: Task, measure: Measure) -> dict[str, list[float]]:
-    return reference_points(task, measure)
 
 
 def _check_resumed(config: Config) -> None:
@@ -141,19 +133,3 @@ def _check_resumed(config: Config) -> None:
             f"output {config.output} was started with other settings of {', '.join(changed)}: resume with its own "
             f"(--config {path}), or name another folder with --output"
         )
-
-
-def _with_room(config: Config) -> Any:
-    """Data settings under which every trial sees the same tokens, whatever room its soft tokens take."""
-    written = config.sweep.space
-    if not config.model.base or not {"conditioning", "model.soft_tokens"} & written.keys():
-        return config.data
-    from cosdpo.models.base import load_config
-
-    space = parse_space(config)
-    soft = space["model.soft_tokens"].ends if "model.soft_tokens" in space else (config.model.soft_tokens,)
-    kinds = space["conditioning"].ends if "conditioning" in space else (config.conditioning,)
-    if not {"hyper_prompt", "both"} & set(kinds):
-        return config.data
-    room = int(load_config(config.model.base).max_position_embeddings) - max(int(count) for count in soft)
-    return config.data.model_copy(update={"max_length": min(config.data.max_length or room, room)})

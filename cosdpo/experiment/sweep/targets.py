@@ -10,6 +10,7 @@ from typing import Literal
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
+from cosdpo.tasks import task_of
 
 COSTS = ("parameters", "seconds")
 _INDICATORS = ("hypervolume", "controllability")
@@ -33,20 +34,13 @@ class Target:
         return -1 if self.mode == "min" else 1
 
 
-def measured_metrics(config: Config) -> list[str]:
-    """Metrics of a front, the main one first."""
-    if config.task == "ranking":
-        return ["ndcg@10"]
-    return ["accuracy", "loss", *(["reward"] if config.evaluation.scorers else [])]
-
-
 def targets(config: Config) -> list[Target]:
     """The metrics of sweep.metrics, in full.
 
     Raises:
         InputError: none or one twice, one that does not exist, or several where one is needed.
     """
-    sweep, measured = config.sweep, measured_metrics(config)
+    sweep, measured = config.sweep, task_of(config).metrics(config)
     known = [*COSTS, *(f"{indicator}/{name}" for indicator in _INDICATORS for name in measured)]
     if not sweep.metrics:
         raise InputError("sweep.metrics is empty; name at least one, such as hypervolume")

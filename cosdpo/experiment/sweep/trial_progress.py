@@ -1,52 +1,94 @@
-"""A line on stderr for every trial that ends: how far it came, what it reached, and its settings."""
+"""Shows the trials of a sweep as they run and end: how far they came, what they reached, and their settings."""
 
 from __future__ import annotations
 
-import logging
+import time
+from pathlib import Path
 from typing import Any
 
 from ray.tune import Callback
 
 from cosdpo.evaluation.numbers import short
+from cosdpo.experiment.progress import Activity, Display, State
 from cosdpo.experiment.sweep.targets import Target
 
-log = logging.getLogger("cosdpo")
+_STATES: dict[str, State] = {"RUNNING": "running", "TERMINATED": "done", "ERROR": "failed"}
 
 
-class Progress(Callback):
-    """Counts trials; Tune keeps it with its snapshots."""
+class TrialProgress(Callback):
+    """Follows the trials; Tune keeps it with its snapshots."""
 
-    def __init__(self, count: int, target: Target) -> None:
-        """`count` trials are to be run, judged by `target`."""
+    def __init__(self, count: int, target: Target, folder: Path, steps: int) -> None:
+        """`count` trials of `steps` steps are to be run, judged by `target`; their run folders are in `folder`."""
         self.count = count
         self.target = target
-        self.ended: dict[str, float | None] = {}
+        self.folder = folder
+        self.steps = steps
+        self.remarks: dict[str, str] = {}
+        self.best: float | None = None
+        self._display: Display | None = None
+        self._began = time.monotonic()
+        self._ended_before = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_display": None}
+
+    def setup(self, *args: Any, **info: Any) -> None:
+        """Opens the display; trials that ended in an earlier process say nothing of this one's pace."""
+        self._display = Display()
+        self._display.__enter__()
+        self._began, self._ended_before = time.monotonic(), len(self.remarks)
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Draws all trials as they are."""
+        if self._display is None:
+            return
+        numbered = {f"trial {number}": trial for number, trial in enumerate(trials, 1)}
+        states = {name: _STATES.get(trial.status, "waiting") for name, trial in numbered.items()}
+        states |= {f"trial {number}": "waiting" for number in range(len(trials) + 1, self.count + 1)}
+        running = {name: self._activity(trial) for name, trial in numbered.items() if states[name] == "running"}
+        remarks = {
+            name: self.remarks[trial.trial_id] for name, trial in numbered.items() if trial.trial_id in self.remarks
+        }
+        ended = len(self.remarks) - self._ended_before
+        left = self.count - len(self.remarks)
+        remaining = (time.monotonic() - self._began) * left / ended if ended else None
+        self._display.show(states, running, remarks, remaining)
+
+    def _activity(self, trial: Any) -> Activity:
+        return Activity.of_training(self.folder / str(trial), trial.config.get("training.steps", self.steps))
+
+    def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
+        """Draws the end."""
+        self.on_step_end(0, trials)
+        if self._display is not None:
+            self._display.__exit__(None, None, None)
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was finished, or stopped by the scheduler."""
-        self._show(trial, (trial.last_result or {}).get(self.target.name))
+        self._remark(trial, (trial.last_result or {}).get(self.target.name))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial failed for good."""
-        self._show(trial, None)
+        self._remark(trial, None)
 
-    def _show(self, trial: Any, value: float | None) -> None:
-        self.ended[trial.trial_id] = value
-        known = [other * self.target.sign for other in self.ended.values() if other is not None]
-        best = f"best {short(max(known) * self.target.sign)}" if known else "none yet"
+    def _remark(self, trial: Any, value: float | None) -> None:
+        if value is not None:
+            better = self.best is None or self.target.sign * value > self.target.sign * self.best
+            self.best = value if better else self.best
+        best = "none yet" if self.best is None else f"best {short(self.best)}"
         reached = "failed" if value is None else f"{self.target.name} {short(value)}"
         steps = int((trial.last_result or {}).get("step", 0))
         settings = ", ".join(f"{key} {_shown(one)}" for key, one in trial.config.items())
-        ended = f"trial {len(self.ended)} of {self.count}"
-        log.info("%s: %s after %d steps (%s); %s", ended, reached, steps, best, settings)
+        self.remarks[trial.trial_id] = f"{reached} after {steps} steps ({best}); {settings}"
 
     def get_state(self) -> dict[str, Any]:
         """What a restored sweep goes on with."""
-        return {"ended": dict(self.ended)}
+        return {"remarks": dict(self.remarks), "best": self.best}
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Goes on from `get_state`."""
-        self.ended = dict(state["ended"])
+        self.remarks, self.best = dict(state.get("remarks", {})), state.get("best")
 
 
 def _shown(value: object) -> str:

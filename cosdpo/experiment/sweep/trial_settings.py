@@ -1,73 +1,42 @@
-"""The settings of one trial: which keys trials may differ in, and the configuration that settings make."""
+"""The settings of one trial: which keys trials may differ in, and whether those that a space allows go together."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
-from pydantic import ValidationError
-
-from cosdpo import run
 from cosdpo.cli.keys import keys
 from cosdpo.config import Config
 from cosdpo.errors import InputError
+from cosdpo.experiment import checks
+from cosdpo.tasks import task_of
 
 Value = str | bool | int | float
-Settings = Mapping[str, Value]
+TrialSettings = Mapping[str, Value]
 
 _SEARCHED = ("temperature", "conditioning", "scope", "model.", "ranker.", "training.")
 _SHARED = {
     "model.base": "all trials share the base and its reference scores",
     "model.dtype": "all trials share the base and its reference scores",
-    "ranker.log1p": "it belongs to the base, which all trials share",
-    "ranker.list_features": "it belongs to the base, which all trials share",
     "training.weights": "it is for the runs of baselines",
     "training.checkpoint_every": "it does not change what is trained",
     "training.keep_checkpoints": "it does not change what is trained",
     "training.log_every": "it does not change what is trained",
 }
-_NETWORK = ("ranker.architecture", "ranker.width", "ranker.layers", "ranker.heads")
 MOST_CORNERS = 256
 
 
-def check_searchable(key: str, config: Config, place: str) -> None:
+def check_searchable(key: str, config: Config) -> None:
     """Raises InputError for a key that trials cannot differ in: they share data, base and reference scores."""
-    reason = _SHARED.get(key, "")
+    task = task_of(config)
+    reason = _SHARED.get(key) or task.why_not_searched(key, config)
     if not key.startswith(_SEARCHED):
         reason = "all trials share the data and are measured alike"
-    elif key.startswith("ranker.base_"):
-        reason = "all trials share one base ranker"
-    elif key in _NETWORK and not config.model.base:
-        raise InputError(
-            f"{place}: it would change the base ranker, which all trials share; train a base first and name its "
-            "checkpoint by model.base"
-        )
-    elif key.startswith("ranker.") != (config.task == "ranking") and key.startswith(("ranker.", "model.", "scope")):
-        reason = "" if key == "model.temperature_conditioned" else f"a {config.task} model does not use it"
-    elif key == "conditioning" and config.task == "ranking":
-        reason = "a ranker has ranker.conditioning"
     if reason:
         raise InputError(
-            f"{place}: it cannot be searched, for {reason}; search keys such as temperature, training.alpha or "
-            f"{'ranker.conditioning' if config.task == 'ranking' else 'model.lora_rank'}"
+            f"sweep.space.{key}: it cannot be searched, for {reason}; search keys such as temperature, training.alpha "
+            f"or {task.example_key}"
         )
-
-
-def apply(config: Config, settings: Settings) -> Config:
-    """`config` with these values.
-
-    Raises:
-        ValidationError: a value that its key does not accept.
-    """
-    tree = config.model_dump()
-    for key, value in settings.items():
-        *sections, leaf = key.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch[section]
-        branch[leaf] = value
-    return Config.model_validate(tree)
 
 
 def value_of(config: Config, key: str) -> Value:
@@ -86,8 +55,8 @@ def accepted(config: Config, key: str, word: str, place: str) -> Value:
         InputError: the key does not accept it.
     """
     try:
-        return value_of(apply(config, {key: word}), key)
-    except ValidationError:
+        return value_of(config.changed({key: word}), key)
+    except InputError:
         raise InputError(f"{place}: expected {keys()[key].accepts}, got {word!r}") from None
 
 
@@ -98,33 +67,23 @@ def corners(config: Config, ends: Mapping[str, Sequence[Value]]) -> Iterator[Con
         size *= len(values)
     if size <= MOST_CORNERS:
         for combination in itertools.product(*ends.values()):
-            yield apply(config, dict(zip(ends, combination, strict=True)))
+            yield config.changed(dict(zip(ends, combination, strict=True)))
         return
     for key, values in ends.items():
         for value in values:
-            yield apply(config, {key: value})
+            yield config.changed({key: value})
 
 
 def check_corners(config: Config, ends: Mapping[str, Sequence[Value]]) -> None:
     """Raises InputError when settings that the space allows do not go together."""
-    fits = _fits(config)
-    fresh = config.model_copy(update={"output": config.output / "trials" / "new", "resume": False})
+    fits = task_of(config).fitting(config)
+    fresh = config.changed({"output": config.output / "trials" / "new", "resume": False})
     for corner in corners(fresh, ends):
         try:
-            run.check(corner)
+            checks.check(corner)
             fits(corner)
         except InputError as error:
             raise InputError(f"sweep.space allows {_written(corner, ends)}, but {error}") from None
-
-
-def _fits(config: Config) -> Callable[[Config], None]:
-    """Checks a configuration against the base language model, where there is one."""
-    if config.task == "ranking" or not config.model.base:
-        return lambda one: None
-    from cosdpo.models.base import load_config, skeleton
-    from cosdpo.models.language_scorer import check_adapters
-
-    return partial(check_adapters, base=skeleton(load_config(config.model.base)))
 
 
 def _written(config: Config, ends: Mapping[str, object]) -> str:

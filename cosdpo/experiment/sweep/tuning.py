@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from ray import tune
-from ray.tune import Checkpoint, CheckpointConfig, FailureConfig, RunConfig, TuneConfig, Tuner
+from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
 from cosdpo.config import Config
+from cosdpo.experiment.fronts import Reference
 from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.search import search_for
 from cosdpo.experiment.sweep.space import Space, combinations
 from cosdpo.experiment.sweep.stopping import scheduler_for, trial_name
 from cosdpo.experiment.sweep.targets import failed_values, targets
-from cosdpo.experiment.sweep.trial import Reference, train_trial
-from cosdpo.experiment.sweep.trial_progress import Progress
-from cosdpo.experiment.sweep.trial_settings import apply
+from cosdpo.experiment.sweep.trial import train_trial
+from cosdpo.experiment.sweep.trial_progress import TrialProgress
 from cosdpo.tasks.task import Measure, Task
 
 FOLDER = "tune"
@@ -54,9 +54,7 @@ def tune_trials(
     os.environ.update(_ENVIRONMENT)
     logging.getLogger("ray.tune").setLevel(logging.ERROR)
     trainable: Any = tune.with_resources(
-        tune.with_parameters(
-            run_trial, task=task, tree=config.model_dump(mode="json"), measure=measure, reference=reference
-        ),
+        tune.with_parameters(run_trial, task=task, shared=config, measure=measure, reference=reference),
         {"CPU": config.sweep.cpus_per_trial, "GPU": config.sweep.gpus_per_trial},
     )
     folder = config.output / FOLDER
@@ -78,9 +76,8 @@ def tune_trials(
             run_config=RunConfig(
                 name=FOLDER,
                 storage_path=str(config.output),
-                checkpoint_config=CheckpointConfig(num_to_keep=1),
                 failure_config=FailureConfig(max_failures=config.scaling.max_failures),
-                callbacks=[Progress(count, wanted[0])],
+                callbacks=[TrialProgress(count, wanted[0], config.output / "trials", config.training.steps)],
                 verbose=0,
             ),
         )
@@ -92,31 +89,17 @@ def tune_trials(
     }
 
 
-def run_trial(
-    settings: dict[str, Any], task: Task, tree: dict[str, Any], measure: Measure, reference: Reference
-) -> None:
-    """What Tune runs: `train_trial` with Tune's checkpoints; a trial that was finished before reports that again."""
-    shared = Config.model_validate(tree)
+def run_trial(settings: dict[str, Any], task: Task, shared: Config, measure: Measure, reference: Reference) -> None:
+    """What Tune runs: `train_trial`; a trial that was finished before reports that again."""
     name = tune.get_context().get_trial_name()
     folder = shared.output / "trials" / name
-    config = apply(shared, settings).model_copy(update={"output": folder, "resume": False})
+    config = shared.changed({**settings, "output": folder, "resume": False})
     wanted = [target.name for target in targets(shared)]
     record = Record.load(folder)
     if record is None or record.state == "running":
-        fresh = Record(name=name, started=time.time(), settings=settings, steps=config.training.steps)
-        if record is not None:
-            fresh.started = record.started
-        checkpoint = tune.get_checkpoint()
-        if checkpoint is None:
-            record = train_trial(task, config, measure, reference, fresh, None, _report)
-        else:
-            with checkpoint.as_directory() as state:
-                record = train_trial(task, config, measure, reference, fresh, Path(state), _report)
+        record = record or Record(name=name, started=time.time(), settings=settings, steps=config.training.steps)
+        record = train_trial(task, config, measure, reference, record, tune.report)
     elif record.state == "finished":
         tune.report(record.last)
     if record.state == "failed":
         tune.report(failed_values(wanted) | {"step": float(config.training.steps)})
-
-
-def _report(line: dict[str, float], state: Path | None) -> None:
-    tune.report(line, checkpoint=Checkpoint.from_directory(state) if state else None)

@@ -1,0 +1,48 @@
+"""What a job's configuration needs before anything is read: absolute places, and refusals that name the mend.
+
+What the configuration alone decides, its own validators refuse (cosdpo/config).
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+from cosdpo.config import Config
+from cosdpo.errors import InputError
+from cosdpo.experiment import cluster
+from cosdpo.tasks import task_of
+from cosdpo.training import run_folder, storage
+from cosdpo.training.strategies import compatible
+from cosdpo.training.tracking import check_trackers
+
+
+def located(config: Config) -> Config:
+    """`config` with absolute local paths, since workers have another working directory, and what its task fills in."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    base = Path(config.model.base)
+    local = {"model.base": str(base.resolve())} if config.model.base and base.is_dir() else {}
+    return task_of(config).resolved(config.changed({"output": config.output.resolve(), **local}))
+
+
+def check(config: Config) -> None:
+    """Refuses what can be refused without reading any data.
+
+    Raises:
+        InputError: objectives are not named, keys that only the runs of baselines have, or what task, trackers, output
+            folder and this machine cannot do.
+    """
+    if not config.objectives:
+        raise InputError("objectives is not set: name them in order, such as --objectives better safer")
+    if config.training.weights:
+        raise InputError("training.weights is for the runs of baselines: leave it out, or set method")
+    if config.conditioning == "none":
+        raise InputError("conditioning none is for the runs of baselines: choose another, or set method")
+    compatible.check(config)
+    task_of(config).check(config)
+    check_trackers(config)
+    if not config.plan:
+        run_folder.check(config)
+        storage.check(config)
+        cluster.check_devices(config)

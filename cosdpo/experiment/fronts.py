@@ -1,0 +1,89 @@
+"""The front of what was measured, and what is kept of it in a run folder for the report, the service and a resume."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cosdpo.arrays import Floats
+from cosdpo.config import Config
+from cosdpo.evaluation.front import Front, build
+from cosdpo.evaluation.samples import Ranking, Sample
+from cosdpo.files import whole_file
+from cosdpo.simplex import das_dennis
+from cosdpo.tasks.task import Findings
+
+FRONT = "front.json"
+SAMPLES = "samples.json"
+"""The report's prompts and answers, or queries and rankings."""
+EXAMPLE = "example.json"
+"""A held-out query of a ranker with its features, which the service reads."""
+Reference = Mapping[str, Sequence[float]]
+"""[m] reference point of every metric."""
+
+
+def front_of(
+    config: Config,
+    method: str,
+    findings: Findings,
+    *,
+    seconds: float,
+    parameters: int,
+    seconds_total: float | None = None,
+    reference: Reference | None = None,
+) -> Front:
+    """The front over the grid of `config`, at every ratio that was measured.
+
+    Args:
+        seconds: training time of one run.
+        parameters: trained ones, of all runs.
+        seconds_total: training time of all runs that the method needs; `seconds` by default.
+        reference: where the hypervolume of each metric is taken from; by default as the task says.
+    """
+    grid = das_dennis(len(config.objectives), config.partitions)
+    count = len(next(iter(findings.metrics.values())).values)  # type: ignore[arg-type]
+    ratios = config.ratios[: count // len(grid)]
+    metrics = findings.metrics
+    if reference is not None:
+        metrics = {name: dataclasses.replace(m, reference_point=reference[name]) for name, m in metrics.items()}
+    return build(
+        method=method,
+        task=config.task,
+        objectives=config.objectives,
+        seed=config.seed,
+        trained_temperature=config.temperature,
+        train_seconds=seconds,
+        train_seconds_total=seconds_total,
+        trained_parameters=parameters,
+        weights=np.tile(grid, (len(ratios), 1)),
+        temperatures=np.outer(np.repeat(ratios, len(grid)), config.temperatures),
+        metrics=metrics,
+        main=findings.main,
+    )
+
+
+def keep_samples(folder: Path, findings: Findings) -> None:
+    """Writes samples.json."""
+    shown = [item.model_dump() for item in (*findings.samples, *findings.rankings)]
+    with whole_file(folder / SAMPLES) as temporary:
+        temporary.write_text(json.dumps(shown, indent=2), encoding="utf-8")
+
+
+def kept_samples(folder: Path) -> tuple[list[Sample], list[Ranking]]:
+    """What `keep_samples` wrote; nothing where it did not."""
+    path = folder / SAMPLES
+    shown = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+    samples = [Sample.model_validate(item) for item in shown if "prompt" in item]
+    return samples, [Ranking.model_validate(item) for item in shown if "query" in item]
+
+
+def kept_front(path: Path, grid: Floats, ratios: Sequence[float] = (1.0,)) -> Front | None:
+    """The front that was measured before, unless it was on another grid or at other temperatures."""
+    front = Front.load(path) if path.exists() else None
+    if front is None or not np.array_equal(front.weights, np.tile(grid, (len(ratios), 1))):
+        return None
+    return front if front.ratios == sorted(round(c, 9) for c in ratios) else None

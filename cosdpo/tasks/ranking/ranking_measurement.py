@@ -1,0 +1,110 @@
+"""What a ranker reaches over the weight grid: NDCG@10 per objective and of the main label, and lists that show it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import ray
+import torch
+
+from cosdpo.arrays import Floats, Singles
+from cosdpo.config import Config
+from cosdpo.data.ranking_data import RankingData
+from cosdpo.evaluation.ndcg import mean_ndcg
+from cosdpo.evaluation.samples import Order, Ranking
+from cosdpo.losses import rescale
+from cosdpo.models.ranking_scorer import RankingScorer
+from cosdpo.simplex import das_dennis, showcase
+from cosdpo.tasks.ranking.base_ranker import MAIN
+
+SHOWN_QUERIES = 3
+SHOWN_DOCUMENTS = 10
+
+
+@dataclass
+class RankingMeasurement:
+    """What a scorer reached at some weights of the grid, by grid index."""
+
+    ndcg: dict[int, Floats] = field(default_factory=dict)
+    """[R, m] NDCG@10 per auxiliary objective, at each of the R temperatures."""
+    main: dict[int, Floats] = field(default_factory=dict)
+    """[R] NDCG@10 of the main label."""
+    rankings: list[Ranking] = field(default_factory=list)
+
+
+def measure(
+    scorer: RankingScorer,
+    config: Config,
+    indices: Iterable[int],
+    lead: bool,
+    illustrate: bool = True,
+    ratios: Sequence[float] = (1.0,),
+    *,
+    data: Any,
+) -> RankingMeasurement:
+    """Part of the grid; see task.Measure."""
+    held_out: RankingData = ray.get(data)
+    grid = das_dennis(len(config.objectives), config.partitions)
+    chosen = list(indices)
+    ranked = RankingMeasurement()
+    scores = torch.from_numpy(score_all(scorer, held_out, grid[chosen], config))
+    reference = torch.from_numpy(held_out.reference)
+    for index, row in zip(chosen, scores, strict=True):
+        along = [ndcg_of((row if c == 1 else rescale(row, reference, c)).numpy(), held_out) for c in ratios]
+        ranked.ndcg[index] = np.stack([auxiliary for auxiliary, _ in along])
+        ranked.main[index] = np.array([relevance for _, relevance in along])
+    if lead and illustrate:
+        ranked.rankings = _rankings(scorer, held_out, config)
+    return ranked
+
+
+@torch.no_grad()
+def score_all(scorer: Any, data: RankingData, weights: Floats, config: Config) -> Singles:
+    """Scores of all documents at several weights [W, m] and the scorer's own trained temperature, [W, N]."""
+    scores = np.zeros((len(weights), len(data.reference)), dtype=np.float32)
+    beta = torch.tensor(scorer.card.trained_temperature, dtype=torch.float32, device=scorer.device)
+    w = torch.tensor(weights, dtype=torch.float32, device=scorer.device)
+    for indices in data.in_order_of_length(config.evaluation.batch_tokens):
+        lists = data.batch(indices).contexts.to(scorer.device)
+        rows = data.lists.documents(indices)
+        for i, one in enumerate(w):
+            shape = (len(indices), len(one))
+            scores[i, rows] = lists.unpad(scorer(lists, one.expand(shape), beta.expand(shape))).float().cpu().numpy()
+    return scores
+
+
+def ndcg_of(scores: npt.NDArray[Any], data: RankingData) -> tuple[Floats, float]:
+    """NDCG@10 per auxiliary objective [m], and of the main label, each over the lists that tell documents apart."""
+    auxiliary = np.array([mean_ndcg(scores, labels, data.lists.offsets) for labels in data.labels.T])
+    return auxiliary, mean_ndcg(scores, data.lists.relevance, data.lists.offsets)
+
+
+def _rankings(scorer: RankingScorer, data: RankingData, config: Config) -> list[Ranking]:
+    """The first queries whose labels tell most about the trade-off, ranked along it."""
+    told = np.add.reduceat(data.targets, data.lists.offsets[:-1]) > 0.5
+    long_enough = data.lengths >= min(SHOWN_DOCUMENTS, data.lengths.max())
+    order = np.argsort(-(told.sum(1) + 0.5 * long_enough), kind="stable")[:SHOWN_QUERIES]
+    rankings = []
+    weights = showcase(len(config.objectives), config.evaluation.samples)
+    for query in order.tolist():
+        rows = data.lists.documents([query])
+        one = RankingData(data.lists.subset([query]), data.labels[rows], config.data)
+        one.reference = data.reference[rows]
+        scores = score_all(scorer, one, weights, config)
+        labels = {name: one.labels[:, j].tolist() for j, name in enumerate(config.objectives)}
+        rankings.append(
+            Ranking(
+                query=f"query {data.lists.queries[query]}",
+                documents=[f"doc {i + 1}" for i in range(len(rows))],
+                labels={MAIN: one.lists.relevance.tolist(), **labels},
+                orders=[
+                    Order(weights=w.tolist(), order=np.argsort(-row, kind="stable")[:SHOWN_DOCUMENTS].tolist())
+                    for w, row in zip(weights, scores, strict=True)
+                ],
+            )
+        )
+    return rankings
