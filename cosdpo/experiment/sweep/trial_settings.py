@@ -9,8 +9,8 @@ from functools import partial
 from pydantic import ValidationError
 
 from cosdpo import run
-from cosdpo.cli.keys import keys
 from cosdpo.config import Config
+from cosdpo.config.keys import keys_of
 from cosdpo.errors import InputError
 
 Value = str | bool | int | float
@@ -88,7 +88,7 @@ def accepted(config: Config, key: str, word: str, place: str) -> Value:
     try:
         return value_of(apply(config, {key: word}), key)
     except ValidationError:
-        raise InputError(f"{place}: expected {keys()[key].accepts}, got {word!r}") from None
+        raise InputError(f"{place}: expected {keys_of(Config)[key].accepts}, got {word!r}") from None
 
 
 def corners(config: Config, ends: Mapping[str, Sequence[Value]]) -> Iterator[Config]:
