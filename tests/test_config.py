@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
-from cosdpo.cli.keys import Key, groups, keys, reference_page, shown
-from cosdpo.config import Config
+from cosdpo.cli.keys import reference_page
+from cosdpo.config import Config, DataConfig, ScalingConfig
+from cosdpo.config.keys import Key, keys_of, shown
+from cosdpo.errors import InputError
 
 PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
 
@@ -18,8 +21,8 @@ def test_the_reference_page_is_current():
 
 
 def test_every_key_and_every_section_says_what_it_is():
-    assert [name for name, key in keys().items() if not key.help.endswith(".")] == []
-    assert [group.name for group in groups() if not group.help] == []
+    assert [name for name, key in keys_of(Config).items() if not key.help.endswith(".")] == []
+    assert [group.name for group in keys_of(Config).groups if not group.help] == []
 
 
 def test_keys_cover_the_model_in_field_order():
@@ -28,7 +31,7 @@ def test_keys_cover_the_model_in_field_order():
         sections = getattr(field.annotation, "model_fields", None)
         expected += [name] if sections is None else [f"{name}.{leaf}" for leaf in sections]
     nested = [name for name in expected if "." in name]
-    assert list(keys()) == [name for name in expected if "." not in name] + nested
+    assert list(keys_of(Config)) == [name for name in expected if "." not in name] + nested
 
 
 def test_every_default_passes_its_own_check():
@@ -52,7 +55,7 @@ def test_every_default_passes_its_own_check():
     ],
 )
 def test_what_a_key_accepts_in_words(name, accepts):
-    assert keys()[name].accepts == accepts
+    assert keys_of(Config)[name].accepts == accepts
 
 
 def test_words_of_types_that_no_key_has_yet():
@@ -70,11 +73,64 @@ def test_how_a_default_is_shown(value, text):
     assert shown(value) == text
 
 
-def test_unknown_keys_and_wrong_assignments_are_refused():
+def test_unknown_keys_and_assignments_are_refused():
     with pytest.raises(ValidationError):
         Config.model_validate({"training": {"stepz": 1}})
-    with pytest.raises(ValidationError):
-        Config().training.steps = 0
+    with pytest.raises(ValidationError, match="frozen"):
+        Config().training.steps = 1
+
+
+class TestChanged:
+    def test_some_values_change_and_the_others_stay(self):
+        before = Config(seed=3, data=DataConfig(max_rows=7, targets="gains"))
+        after = before.changed({"training.steps": 5, "data.max_rows": 9, "output": "runs/x"})
+        assert (after.training.steps, after.data.max_rows, after.output) == (5, 9, Path("runs/x"))
+        assert (after.seed, after.data.targets) == (3, "gains")
+        assert (before.training.steps, before.data.max_rows) == (500, 7)
+
+    def test_what_was_given_and_what_is_changed_count_as_given(self):
+        after = Config(seed=3, data=DataConfig(max_rows=7)).changed({"training.steps": 5, "data.fold": 1})
+        assert after.model_fields_set == {"seed", "data", "training"}
+        assert after.data.model_fields_set == {"max_rows", "fold"}
+        assert after.training.model_fields_set == {"steps"}
+
+    def test_a_section_without_a_change_is_the_same_object(self):
+        before = Config(training={"steps": 5})
+        assert before.changed({"data.fold": 1}).training is before.training
+
+    def test_whole_sections_maps_and_sections_of_their_own(self):
+        after = Config(evaluation={"scorers": {"a": "brevity"}, "prompts": 3}).changed(
+            {"scaling": ScalingConfig(workers=2), "scaling.threads": 3, "evaluation.scorers": {}}
+        )
+        assert (after.scaling.workers, after.scaling.threads) == (2, 3)
+        assert (after.evaluation.scorers, after.evaluation.prompts) == ({}, 3)
+        assert ScalingConfig(workers=2).changed({"threads": 3}) == after.scaling
+
+    @pytest.mark.parametrize(
+        ("changes", "message"),
+        [
+            ({"training.stepz": 3}, "training.stepz: unknown key; did you mean training.steps?"),
+            ({"steps": 3}, "steps: unknown key; did you mean training.steps?"),
+            ({"seed.x": 3}, "seed.x: unknown key; did you mean seed?"),
+            ({"qqqq": 3}, "qqqq: unknown key; --help lists all keys"),
+            ({"training.steps": -5}, "training.steps: expected integer >= 1, got -5"),
+            ({"training.steps": 5, "data.format": "csv"}, "data.format: expected auto, scored, pku or hh, got 'csv'"),
+            ({"grid.temperatures": [2, 2]}, "grid.temperatures: 2 stands there 2 times; name each multiple once"),
+        ],
+    )
+    def test_mistakes(self, changes, message):
+        with pytest.raises(InputError) as error:
+            Config().changed(changes)
+        assert str(error.value) == message
+
+
+def test_a_configuration_crosses_processes_as_it_is():
+    config = Config(seed=3, output="a/b", temperature=[0.1, 0.2], data=DataConfig(comparisons="listwise"))
+    there = pickle.loads(pickle.dumps(config))
+    assert there == config
+    assert there.model_fields_set == {"seed", "output", "temperature", "data"}
+    assert there.data.model_fields_set == {"comparisons"}
+    assert there.changed({"seed": 4}).model_fields_set == config.model_fields_set
 
 
 def test_one_temperature_serves_all_objectives():

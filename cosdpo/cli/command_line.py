@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 import yaml
 from pydantic import ValidationError
 
-from cosdpo.cli.keys import Key, groups, is_group, keys, map_of, shown, unknown_key
 from cosdpo.cli.yaml_file import Setting, read_yaml, to_yaml
 from cosdpo.config import Config
+from cosdpo.config.keys import Key, keys_of, shown
 from cosdpo.errors import InputError
 
 __all__ = ["main", "read_config", "to_yaml"]
@@ -73,9 +73,9 @@ def read_config(
     if "config" in given:
         settings |= read_yaml(given.pop("config"))
     for name, text in given.items():
-        if name in keys():
-            settings[name] = Setting(_value(text, keys()[name]), f"--{name}")
-        elif key := map_of(name):
+        if name in keys_of(Config):
+            settings[name] = Setting(_value(text, keys_of(Config)[name]), f"--{name}")
+        elif key := keys_of(Config).map_of(name):
             entries = settings[key.name].value if key.name in settings else key.default
             entries = entries if isinstance(entries, Mapping) else {}
             settings[key.name] = Setting({**entries, name.removeprefix(f"{key.name}."): text}, f"--{name}")
@@ -98,7 +98,7 @@ def _parse(tokens: list[str], description: str | None, defaults: Mapping[str, Se
         allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE.yaml", help="YAML file with any of the keys below")
-    for group in groups():
+    for group in keys_of(Config).groups:
         section = parser.add_argument_group(": ".join(filter(None, [group.name, group.help.rstrip(".")])))
         for key in group.keys:
             default = shown(defaults[key.name].value if key.name in defaults else key.default)
@@ -109,13 +109,13 @@ def _parse(tokens: list[str], description: str | None, defaults: Mapping[str, Se
             else:
                 nargs = ("+" if key.takes_one else "*") if key.takes("array") else None
                 section.add_argument(f"--{key.name}", metavar=key.metavar, help=text, nargs=nargs)
-    known = {"-h", "--help", "--config", *(f"--{name}" for name in keys())}
+    known = {"-h", "--help", "--config", *(f"--{name}" for name in keys_of(Config))}
     for option in dict.fromkeys(token.split("=", 1)[0] for token in tokens):
         if option in known or not _OPTION.fullmatch(option):
             continue
         name = option.lstrip("-")
-        if map_of(name) is None:
-            raise unknown_key(name, option)
+        if keys_of(Config).map_of(name) is None:
+            raise keys_of(Config).unknown(name, option)
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
     given, rest = parser.parse_known_args(tokens)
     if rest:
@@ -143,9 +143,9 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for field, value in tree.items():
         name = f"{prefix}{field}"
-        if name in keys():
+        if name in keys_of(Config):
             flat[name] = value
-        elif is_group(name) and isinstance(value, Mapping):
+        elif keys_of(Config).is_group(name) and isinstance(value, Mapping):
             flat |= _flat(value, f"{name}.")
         else:
             raise KeyError(name)
@@ -155,8 +155,8 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _validated(settings: Mapping[str, Setting]) -> Config:
     tree: dict[str, Any] = {}
     for name, (value, place) in settings.items():
-        if isinstance(value, bool) and not keys()[name].takes("boolean"):  # pydantic would read true as 1
-            raise InputError(f"{place}: expected {keys()[name].accepts}, got {shown(value)}")
+        if isinstance(value, bool) and not keys_of(Config)[name].takes("boolean"):  # pydantic would read true as 1
+            raise InputError(f"{place}: expected {keys_of(Config)[name].accepts}, got {shown(value)}")
         *sections, leaf = name.split(".")
         branch = tree
         for section in sections:
@@ -165,21 +165,4 @@ def _validated(settings: Mapping[str, Setting]) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise InputError(_explained(error, settings)) from None
-
-
-def _explained(error: ValidationError, settings: Mapping[str, Setting]) -> str:
-    """The first of pydantic's complaints as one line."""
-    first = error.errors()[0]
-    paths = [".".join(map(str, first["loc"][:length])) for length in range(len(first["loc"]), 0, -1)]
-    key = next((keys()[path] for path in paths if path in keys()), None)
-    cause = first.get("ctx", {}).get("error")
-    if cause is not None:  # raised by a validator of cosdpo.config, whose message is complete
-        return f"{settings[key.name].place}: {cause}" if key and key.name in settings else str(cause)
-    if key is None:
-        return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-    if first["type"] == "missing":
-        return f"{key.name} is not set; give --{key.name} {key.metavar}"
-    quotes = "; put it in quotes" if first["type"] == "string_type" and first["input"] is not None else ""
-    got = "nothing" if first["input"] is None else repr(first["input"])
-    return f"{settings[key.name].place}: expected {key.accepts}, got {got}{quotes}"
+        raise keys_of(Config).wrong(error, {name: place for name, (_, place) in settings.items()}) from None

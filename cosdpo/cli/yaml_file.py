@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import yaml
 
-from cosdpo.cli.keys import is_group, keys, unknown_key
 from cosdpo.config import Config
+from cosdpo.config.keys import keys_of
 from cosdpo.errors import InputError
 
 
@@ -52,12 +52,12 @@ def _read_node(node: yaml.Node | None, file: str, prefix: str, settings: dict[st
         name, line = f"{prefix}{key_node.value}", f"{file}:{key_node.start_mark.line + 1}:"
         if name in settings:
             raise InputError(f"{line} {name} is given twice; delete one of the two")
-        if name in keys():
+        if name in keys_of(Config):
             settings[name] = Setting(_construct(value_node, f"{line} {name}"), f"{line} {name}")
-        elif is_group(name):
+        elif keys_of(Config).is_group(name):
             _read_node(value_node, file, f"{name}.", settings)
         else:
-            raise unknown_key(name, f"{line} {name}")
+            raise keys_of(Config).unknown(name, f"{line} {name}")
 
 
 def _construct(node: yaml.Node, place: str) -> object:

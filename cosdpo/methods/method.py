@@ -63,26 +63,18 @@ def single(config: Config, weights: Sequence[float] | Floats) -> TrainingRun:
     rank = baseline.lora_rank or model.lora_rank
     return TrainingRun(
         f"single_{label(weights)}",
-        config.model_copy(
-            update={
+        config.changed(
+            {
                 "conditioning": "none",
-                "training": training.model_copy(
-                    update={
-                        "weights": [float(w) for w in weights],
-                        "steps": baseline.steps or training.steps,
-                        "learning_rate": baseline.learning_rate or training.learning_rate,
-                        "weight_decay": training.weight_decay if baseline.weight_decay < 0 else baseline.weight_decay,
-                        "penalty": 0.0,
-                        "target": "labels",
-                    }
-                ),
-                "model": model.model_copy(
-                    update={
-                        "lora_rank": rank,
-                        "lora_alpha": model.lora_alpha * rank / model.lora_rank,
-                        "temperature_conditioned": False,
-                    }
-                ),
+                "training.weights": [float(w) for w in weights],
+                "training.steps": baseline.steps or training.steps,
+                "training.learning_rate": baseline.learning_rate or training.learning_rate,
+                "training.weight_decay": training.weight_decay if baseline.weight_decay < 0 else baseline.weight_decay,
+                "training.penalty": 0.0,
+                "training.target": "labels",
+                "model.lora_rank": rank,
+                "model.lora_alpha": model.lora_alpha * rank / model.lora_rank,
+                "model.temperature_conditioned": False,
             }
         ),
     )

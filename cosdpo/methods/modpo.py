@@ -32,7 +32,7 @@ class Modpo(Method):
         beta = [float(beta / weights[chosen]) for beta in self.config.temperatures]
         return TrainingRun(
             f"modpo_{label(weights)}",
-            plain.config.model_copy(update={"temperature": beta}),
+            plain.config.changed({"temperature": beta}),
             margins={
                 single(self.config, corners[k]).name: float(w)
                 for k, w in enumerate(weights)

@@ -144,9 +144,9 @@ def _mends(config: Config) -> Iterator[tuple[Config, str]]:
 def _with(
     config: Config, micro: int, checkpointing: bool | None = None, strategy: str | None = None, workers: int = 0
 ) -> Config:
-    changes: dict[str, Any] = {"training": config.training.model_copy(update={"micro_batch": micro})}
+    changes: dict[str, object] = {"training.micro_batch": micro}
     if checkpointing is not None:
-        changes["model"] = config.model.model_copy(update={"gradient_checkpointing": checkpointing})
+        changes["model.gradient_checkpointing"] = checkpointing
     if strategy is not None:
-        changes["scaling"] = config.scaling.model_copy(update={"strategy": strategy, "workers": workers})
-    return config.model_copy(update=changes)
+        changes |= {"scaling.strategy": strategy, "scaling.workers": workers}
+    return config.changed(changes)

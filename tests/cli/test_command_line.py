@@ -14,9 +14,8 @@ from pydantic import model_validator
 
 from cosdpo.cli import command_line as cli
 from cosdpo.cli.command_line import main, read_config, to_yaml
-from cosdpo.cli.keys import groups as groups_of_keys
-from cosdpo.cli.keys import keys
 from cosdpo.config import Config
+from cosdpo.config.keys import keys_of
 from cosdpo.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -196,18 +195,19 @@ def test_a_validator_of_the_configuration_speaks_for_itself(monkeypatch):
 @example("\x85", {"\u2028": "a\r\nb"}, ["", " ", "yes", "1e3", "\ufeff"])
 @given(st.text(), st.dictionaries(st.text(), st.text()), st.lists(st.text()))
 def test_the_written_yaml_reads_as_the_same_configuration(tmp_path_factory, text, scorers, objectives):
-    config = Config(output=Path("runs/x"), temperature=[0.1, 1e-7])
-    config.tracking.wandb, config.evaluation.scorers, config.objectives = text, scorers, objectives
+    config = Config(output=Path("runs/x"), temperature=[0.1, 1e-7], objectives=objectives).changed(
+        {"tracking.wandb": text, "evaluation.scorers": scorers}
+    )
     file = tmp_path_factory.getbasetemp() / "written.yaml"
     file.write_text(to_yaml(config), encoding="utf-8")
     assert read_config(["--config", str(file)]) == config
 
 
 def test_the_written_yaml_has_every_key_in_field_order():
-    groups = {group.name.rsplit(".", 1)[-1] for group in groups_of_keys()}
+    groups = {group.name.rsplit(".", 1)[-1] for group in keys_of(Config).groups}
     lines = [line.split(":")[0].strip() for line in to_yaml(Config()).splitlines()]
     expected: list[str] = []
-    for name, key in keys().items():
+    for name, key in keys_of(Config).items():
         expected += [name.rsplit(".", 1)[-1], *(key.default if isinstance(key.default, dict) else ())]
     assert expected == [line for line in lines if line not in groups]
 
@@ -259,8 +259,8 @@ def test_help_lists_every_key_with_type_default_and_meaning(capsys):
     text = capsys.readouterr().out
     assert "Trains 100% of it.\n\n    python jobs/it.py\n" in text
     entries = {entry.split()[0]: " ".join(entry.split()) for entry in text.split("\n  --")[1:]}
-    assert list(entries) == ["config", *keys()]
-    for name, key in keys().items():
+    assert list(entries) == ["config", *keys_of(Config)]
+    for name, key in keys_of(Config).items():
         assert f" {key.help} ({key.accepts}; default: " in entries[name]
     assert "(text; default: some/base)" in entries["model.base"]
     assert "--evaluation.scorers.NAME VALUE" in entries["evaluation.scorers"]

@@ -69,8 +69,7 @@ class TestEntries:
         }
 
     def test_a_run_has_a_step_at_least(self):
-        config = self.config(comparison={"budgets": ["time"], "methods": ["soup"]})
-        config.training.steps = 1
+        config = self.config(comparison={"budgets": ["time"], "methods": ["soup"]}).changed({"training.steps": 1})
         assert self.steps(config) == {("soup", "time"): [1, 1]}
 
     def test_same_name_same_training(self):

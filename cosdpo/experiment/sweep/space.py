@@ -15,8 +15,8 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from cosdpo.cli.keys import keys, unknown_key
 from cosdpo.config import Config
+from cosdpo.config.keys import keys_of
 from cosdpo.errors import InputError
 from cosdpo.experiment.sweep.trial_settings import Value, accepted, check_searchable
 
@@ -79,8 +79,8 @@ def parse_space(config: Config) -> Space:
     space: dict[str, Range | Choice] = {}
     for key, text in written.items():
         place = f"sweep.space.{key}"
-        if key not in keys():
-            raise unknown_key(key, place)
+        if key not in keys_of(Config):
+            raise keys_of(Config).unknown(key, place)
         check_searchable(key, config)
         space[key] = _parse(key, text, config, place)
     if config.sweep.search == "grid":
@@ -135,9 +135,9 @@ def _range(
         raise InputError(f"{place}: {text!r} holds one value; set {key} itself, or widen the bounds")
     if kind == "loguniform" and low <= 0:
         raise InputError(f"{place}: {text!r} needs bounds above 0; raise the lower one, or write uniform")
-    whole = keys()[key].takes("integer") and not keys()[key].takes("number")
-    if not (whole or keys()[key].takes("number")):
-        raise InputError(f"{place}: {key} takes {keys()[key].accepts}; list values as choice(...)")
+    whole = keys_of(Config)[key].takes("integer") and not keys_of(Config)[key].takes("number")
+    if not (whole or keys_of(Config)[key].takes("number")):
+        raise InputError(f"{place}: {key} takes {keys_of(Config)[key].accepts}; list values as choice(...)")
     if whole and kind != "int":
         raise InputError(f"{place}: {key} takes whole numbers; write int({math.ceil(low)}, {math.floor(high)})")
     for word in arguments:

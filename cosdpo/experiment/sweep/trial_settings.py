@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
-from cosdpo.cli.keys import keys
 from cosdpo.config import Config
+from cosdpo.config.keys import keys_of
 from cosdpo.errors import InputError
 from cosdpo.experiment import checks
 from cosdpo.tasks import task_of
@@ -57,7 +57,7 @@ def accepted(config: Config, key: str, word: str, place: str) -> Value:
     try:
         return value_of(config.changed({key: word}), key)
     except InputError:
-        raise InputError(f"{place}: expected {keys()[key].accepts}, got {word!r}") from None
+        raise InputError(f"{place}: expected {keys_of(Config)[key].accepts}, got {word!r}") from None
 
 
 def corners(config: Config, ends: Mapping[str, Sequence[Value]]) -> Iterator[Config]:

@@ -1,0 +1,110 @@
+"""What is trained and how it is optimised."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cosdpo.config.section import NonNegative, Positive, Rate, Section, Share
+
+
+class ModelConfig(Section):
+    """The base model and what is trained on top of it."""
+
+    base: str = ""
+    """Base model: a hub name or a local folder in transformers' format; for rankers the checkpoint folder of a base
+    ranker, or empty to train one first."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the frozen base's weights; auto is bfloat16 on GPUs and float32 on CPUs."""
+    quantization: Literal["none", "nf4"] = "none"
+    """Hold the frozen base's matrices in 4 bits, by bitsandbytes on a GPU (with scaling.strategy ddp)."""
+    lora_rank: Positive = 16
+    """Rank of the LoRA adapters (per adapted matrix, all objectives together)."""
+    lora_alpha: Rate = 16.0
+    """LoRA scaling numerator; the update is multiplied by lora_alpha / lora_rank."""
+    lora_dropout: Share = 0.0
+    """Dropout on the input of the LoRA adapters."""
+    lora_targets: list[str] = []
+    """Names of the linear modules to adapt, such as [q_proj, v_proj]; empty adapts every linear module but the head."""
+    gates: Literal["affine", "quadratic"] = "affine"
+    """Form of gated LoRA: affine has a block of ranks per objective, quadratic also one per pair of objectives."""
+    adapt_ends: bool = True
+    """Gated LoRA also updates the token embeddings and the final hidden states."""
+    soft_tokens: Positive = 8
+    """Number of soft tokens of the hyper prompt (k in P(w) = P_0 + A(w))."""
+    temperature_conditioned: bool = False
+    """Give the model the normalised temperatures as a second input (Temperature-COS-DPO)."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+class RankerConfig(Section):
+    """The ranker (task ranking only)."""
+
+    architecture: Literal["transformer", "mlp"] = "transformer"
+    """transformer lets the documents of a list attend to each other, mlp scores each on its own."""
+    conditioning: Literal["concatenation", "gates", "both"] = "both"
+    """How the weights enter: concatenated to each document's features (the paper's), gating hidden units, or both."""
+    parametrisation: Literal["augmentation", "scratch"] = "augmentation"
+    """augmentation adds a trained term, 0 at first, to the frozen base's scores; scratch trains all scores anew."""
+    width: Positive = 128
+    """Hidden units."""
+    layers: Positive = 2
+    """Number of layers."""
+    heads: Positive = 2
+    """Attention heads of the transformer."""
+    dropout: Share = 0.1
+    """Dropout on embedded inputs and on the output of every layer."""
+    log1p: bool = True
+    """Compress heavy-tailed features by sign(x) log(1 + |x|) before they are standardised."""
+    list_features: bool = True
+    """Give every feature a second time, standardised within its list."""
+    base_steps: Positive = 1000
+    """Optimiser steps of the base ranker, which is trained on the main label when model.base is empty."""
+    base_learning_rate: Rate = 1e-3
+    """Peak learning rate of the base ranker."""
+
+
+class TrainingConfig(Section):
+    """Optimisation of one run."""
+
+    steps: Positive = 500
+    """Optimiser steps."""
+    batch_size: Positive = 8
+    """Contexts per optimiser step, over all workers."""
+    micro_batch: NonNegative = 0
+    """Contexts per forward pass of one worker; 0 takes the worker's whole share of the batch at once."""
+    learning_rate: Rate = 2e-3
+    """Peak learning rate of the adapters."""
+    prompt_learning_rate: Rate = 3e-3
+    """Peak learning rate of the hyper prompt."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's decoupled weight decay on the adapters' matrices."""
+    warmup: Share = 0.1
+    """Share of the steps over which the learning rate rises; it then falls to 0 along a cosine."""
+    clip: Rate = 1.0
+    """Gradient norm above which gradients are scaled down."""
+    weights: list[Annotated[float, Field(ge=0)]] = []
+    """Fixed weights of a run that is not conditioned, as the baselines train them; empty draws them."""
+    alpha: Rate = 1.0
+    """Concentration of the Dirichlet that training weights are drawn from; below 1 favours the ends."""
+    compare_across: Positive = 1
+    """Contexts of a batch that share their weights and whose candidates are all compared with each other, for scores
+    that mean the same in every context, as those of a reward model do; 1 compares within a context alone."""
+    stratified: bool = True
+    """Stratify the drawn weights over each batch instead of drawing them independently."""
+    temperature_alpha: Rate = 1.0
+    """Concentration of the Dirichlet over normalised temperatures (only with model.temperature_conditioned)."""
+    target: Literal["labels", "rewards"] = "labels"
+    """What is wanted between the ends: labels is the paper's weighted sum of losses; rewards (ours) the weighted sum of
+    the rewards that the model gives at the ends, as MO-DPO adds them up, for one scoring pass more per further
+    objective."""
+    penalty: Annotated[float, Field(ge=0)] = 0.0
+    """Strength lambda of COSMOS's penalty -cos(w, losses); 0 turns it off."""
+    checkpoint_every: Positive = 200
+    """Optimiser steps between checkpoints."""
+    keep_checkpoints: Positive = 2
+    """Number of newest checkpoints kept for resuming."""
+    log_every: Positive = 10
+    """Optimiser steps between lines of metrics.jsonl."""
