@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import logging
 
-import numpy as np
-
 from cosdpo import run as single
 from cosdpo.config import Config
 from cosdpo.data.ranking_splits import fold_count
-from cosdpo.evaluation.front import Front, Main, Measured, build
+from cosdpo.evaluation.front import Front, mean_over_folds
 from cosdpo.tasks import task_of
 from cosdpo.training import run_folder, storage
 
@@ -57,35 +55,4 @@ def run(config: Config) -> Front:
 
 def mean_front(fronts: list[Front]) -> Front:
     """Values averaged over folds point by point; hypervolumes of every fold are kept next to that of the mean."""
-    first = fronts[0]
-    mains = [front.main for front in fronts if front.main is not None]
-    return build(
-        method=first.method,
-        task=first.task,
-        objectives=first.objectives,
-        seed=first.seed,
-        trained_temperature=first.trained_temperature,
-        train_seconds=float(np.mean([front.train_seconds for front in fronts])),
-        train_seconds_total=float(np.mean([front.train_seconds_total for front in fronts])),
-        trained_parameters=first.trained_parameters,
-        weights=first.weights,
-        temperatures=[point.temperature for point in first.points],
-        metrics={
-            name: Measured(
-                values=np.mean([front.values(name) for front in fronts], axis=0),
-                base=np.mean([front.metrics[name].base for front in fronts], axis=0),
-                reference_point=np.mean([front.metrics[name].reference_point for front in fronts], axis=0),
-                higher_is_better=metric.higher_is_better,
-                hypervolume_folds=[front.metrics[name].hypervolume for front in fronts],
-            )
-            for name, metric in first.metrics.items()
-        },
-        main=Main(
-            name=mains[0].name,
-            metric=mains[0].metric,
-            base=float(np.mean([main.base for main in mains])),
-            values=np.mean([main.values for main in mains], axis=0).tolist(),
-        )
-        if mains
-        else None,
-    )
+    return mean_over_folds(fronts)

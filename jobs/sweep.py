@@ -14,15 +14,15 @@ from cosdpo.config import Config
 
 
 def job(config: Config) -> None:
-    from cosdpo.experiment.sweep.outcome import print_outcome
     from cosdpo.experiment.sweep.sweep import check, located, sweep
+    from cosdpo.experiment.sweep.sweep_result import print_sweep
     from cosdpo.tasks.demo import make
 
     if config.task == "language" and not (config.model.base or config.data.train):
         if not config.resume:  # early, before the world is made; what is resumed is checked with its files in place
             check(located(config))
         config = make(config)
-    print_outcome(sweep(config))
+    print_sweep(sweep(config))
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from cosdpo.config import Config
 from cosdpo.data.ranking_splits import fold_count
 from cosdpo.errors import InputError
 from cosdpo.experiment import cluster
-from cosdpo.experiment.sweep.outcome import Outcome, gather
 from cosdpo.experiment.sweep.space import parse_space
+from cosdpo.experiment.sweep.sweep_result import SweepResult, gather
 from cosdpo.experiment.sweep.targets import targets
 from cosdpo.experiment.sweep.trial import reference_points
 from cosdpo.experiment.sweep.trial_settings import check_corners
@@ -33,7 +33,7 @@ from cosdpo.training.strategies import compatible
 log = logging.getLogger("cosdpo")
 
 
-def sweep(config: Config) -> Outcome:
+def sweep(config: Config) -> SweepResult:
     """Runs all trials, or those that are missing, and reports on them.
 
     Raises:
@@ -52,9 +52,9 @@ def sweep(config: Config) -> Outcome:
     asked = {"num_cpus": config.sweep.cpus_per_trial, "num_gpus": config.sweep.gpus_per_trial}
     reference = ray.get(ray.remote(_reference_points).options(**asked).remote(task, measure))
     failures = tune_trials(config, space, task, measure, reference, limit)
-    outcome = gather(config, task, failures)
-    write_sweep(outcome)
-    return outcome
+    result = gather(config, task, failures)
+    write_sweep(result)
+    return result
 
 
 def located(config: Config) -> Config:

@@ -25,7 +25,7 @@ TRIALS, BEST, BEST_RUN = "trials.parquet", "best.yaml", "best"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepResult:
     """A sweep that came to its end."""
 
     config: Config
@@ -60,7 +60,7 @@ class Outcome:
         return sum(trial.state == state for trial in self.trials)
 
 
-def gather(config: Config, task: Task, failures: Mapping[str, str]) -> Outcome:
+def gather(config: Config, task: Task, failures: Mapping[str, str]) -> SweepResult:
     """Reads all trials after their end and writes trials.parquet and best.yaml.
 
     Args:
@@ -80,25 +80,25 @@ def gather(config: Config, task: Task, failures: Mapping[str, str]) -> Outcome:
             describe(_with_config(task, own), own, fronts[trial.name])
         trial.save(folder)
         trials.append(trial)
-    outcome = Outcome(config, targets(config), trials, fronts)
-    write_trials(outcome, config.output / TRIALS)
-    if not outcome.finished:
+    result = SweepResult(config, targets(config), trials, fronts)
+    write_trials(result, config.output / TRIALS)
+    if not result.finished:
         reasons = [trial.reason for trial in trials if trial.reason] or ["none was started"]
         raise InputError(f"not a single trial was finished: {reasons[0]}; what was measured is in {TRIALS}")
     with whole_file(config.output / BEST) as temporary:
-        temporary.write_text(to_yaml(outcome.best_config()), encoding="utf-8")
-    return outcome
+        temporary.write_text(to_yaml(result.best_config()), encoding="utf-8")
+    return result
 
 
-def write_trials(outcome: Outcome, path: Path) -> None:
+def write_trials(result: SweepResult, path: Path) -> None:
     """trials.parquet: a row per measured front of every trial, with the trial's settings; a trial without a front has
     one row with nulls.
 
     Columns: trial, state, reason, each searched key under its name, step, seconds, parameters, and the metrics.
     """
-    measured = list(dict.fromkeys(name for trial in outcome.trials for line in trial.history for name in line))
+    measured = list(dict.fromkeys(name for trial in result.trials for line in trial.history for name in line))
     columns: dict[str, list[object]] = {}
-    for trial in outcome.trials:
+    for trial in result.trials:
         for line in trial.history or [{}]:
             row = {"trial": trial.name, "state": trial.state, "reason": trial.reason, **trial.settings}
             for name, value in [*row.items(), *((name, line.get(name)) for name in measured)]:
@@ -132,18 +132,18 @@ def _with_config(task: Task, config: Config) -> Task:
     return own
 
 
-def print_outcome(outcome: Outcome) -> None:
+def print_sweep(result: SweepResult) -> None:
     """Prints what was found and where it is."""
-    counts = [f"{outcome.count(state)} {state}" for state in ("finished", "stopped", "failed") if outcome.count(state)]
-    output = outcome.config.output
-    print(f"{len(outcome.trials)} trials: {', '.join(counts)}")
-    for target in outcome.targets:
-        print(f"best {target.name}: {outcome.best.last[target.name]:.4g}")
-    settings = outcome.best.settings.items()
+    counts = [f"{result.count(state)} {state}" for state in ("finished", "stopped", "failed") if result.count(state)]
+    output = result.config.output
+    print(f"{len(result.trials)} trials: {', '.join(counts)}")
+    for target in result.targets:
+        print(f"best {target.name}: {result.best.last[target.name]:.4g}")
+    settings = result.best.settings.items()
     print(
         "  "
         + ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings)
     )
-    job = "train_ltr.py" if outcome.config.task == "ranking" else "train_gpt2.py"
+    job = "train_ltr.py" if result.config.task == "ranking" else "train_gpt2.py"
     print(f"run it again: python jobs/{job} --config {output / BEST}")
     print(f"report: {output / 'report.html'}")
