@@ -7,8 +7,8 @@ from pathlib import Path
 
 from cosdpo.config import Config
 from cosdpo.evaluation.front import Front, Measured, build
-from cosdpo.experiment.sweep.outcome import Outcome
 from cosdpo.experiment.sweep.record import Record
+from cosdpo.experiment.sweep.sweep_result import SweepResult
 from cosdpo.experiment.sweep.targets import measured_values, targets
 from cosdpo.simplex import das_dennis
 
@@ -47,9 +47,9 @@ def front(quality: float, seconds: float = 3.0, parameters: int = 100) -> Front:
     )
 
 
-def outcome(
+def sweep_result(
     folder: Path, qualities: Sequence[float], stopped: Sequence[int] = (), failed: Sequence[int] = (), **sweep: object
-) -> Outcome:
+) -> SweepResult:
     """Trials of these qualities; those numbered in `stopped` ended at step 20, those in `failed` measured nothing."""
     config = configuration(folder, **sweep)
     trials, fronts = [], {}
@@ -75,4 +75,4 @@ def outcome(
         )
         if state != "failed":
             fronts[name] = whole if state == "finished" else half
-    return Outcome(config, targets(config), trials, fronts)
+    return SweepResult(config, targets(config), trials, fronts)

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from cosdpo.arrays import Floats
 from cosdpo.evaluation.numbers import short
-from cosdpo.experiment.results.by_weight import by_weight, mean_front
+from cosdpo.experiment.results.by_weight import by_weight, mean_over_seeds
 from cosdpo.experiment.results.result import Result
 from cosdpo.experiment.results.statistics import written
 from cosdpo.experiment.results.summary import Comparison
@@ -107,7 +107,7 @@ def _plane(
         axes.plot(x, y, color=look.ink, alpha=0.28, linewidth=0.9 if joined else 0, zorder=2)
         axes.plot(x, y, color=look.ink, alpha=0.22, marker=look.marker, markersize=3, linestyle="", zorder=2)
     for method, look in reversed(looks.items()):  # the first method is the one that is judged, and lies on top
-        front = mean_front(results, method, name)
+        front = mean_over_seeds(results, method, name)
         means = np.array([cell.mean for _, cell in front])
         axes.plot(*means[:, pair].T, color=look.ink, linewidth=1.7 if joined else 0, zorder=3)
         for weights, cell in front:

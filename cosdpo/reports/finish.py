@@ -8,7 +8,7 @@ import numpy as np
 
 from cosdpo.experiment.results.comparison_result import ComparisonResult
 from cosdpo.experiment.results.run_result import RunResult
-from cosdpo.experiment.sweep.outcome import BEST, Outcome
+from cosdpo.experiment.sweep.sweep_result import BEST, SweepResult
 from cosdpo.reports.comparison_page import write_comparison
 from cosdpo.reports.run_page import write_run
 from cosdpo.reports.sweep_page import write_sweep
@@ -37,7 +37,7 @@ def finish_comparison(compared: ComparisonResult | None) -> None:
         _print_comparison(compared)
 
 
-def finish_sweep(swept: Outcome) -> None:
+def finish_sweep(swept: SweepResult) -> None:
     """Writes the pages of a sweep and of its trials, and prints what was found."""
     write_sweep(swept)
     _print_sweep(swept)
@@ -85,17 +85,17 @@ def _print_comparison(compared: ComparisonResult) -> None:
     print(f"report: {compared.config.output / 'report.html'}")
 
 
-def _print_sweep(outcome: Outcome) -> None:
+def _print_sweep(result: SweepResult) -> None:
     """Prints what was found and where it is."""
-    counts = [f"{outcome.count(state)} {state}" for state in ("finished", "stopped", "failed") if outcome.count(state)]
-    output = outcome.config.output
-    print(f"{len(outcome.trials)} trials: {', '.join(counts)}")
-    for target in outcome.targets:
-        print(f"best {target.name}: {outcome.best.last[target.name]:.4g}")
-    settings = outcome.best.settings.items()
+    counts = [f"{result.count(state)} {state}" for state in ("finished", "stopped", "failed") if result.count(state)]
+    output = result.config.output
+    print(f"{len(result.trials)} trials: {', '.join(counts)}")
+    for target in result.targets:
+        print(f"best {target.name}: {result.best.last[target.name]:.4g}")
+    settings = result.best.settings.items()
     print(
         "  "
         + ", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in settings)
     )
-    print(f"run it again: python jobs/{task_of(outcome.config).job} --config {output / BEST}")
+    print(f"run it again: python jobs/{task_of(result.config).job} --config {output / BEST}")
     print(f"report: {output / 'report.html'}")

@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from cosdpo.experiment.sweep.outcome import Outcome
+from cosdpo.experiment.sweep.sweep_result import SweepResult
 from cosdpo.experiment.sweep.targets import Target
 from cosdpo.reports import drawing
 from cosdpo.reports.drawing import INK, MUTED, dot, quiet
 
 
-def course_figure(outcome: Outcome, inks: Mapping[str, str]) -> Figure:
+def course_figure(outcome: SweepResult, inks: Mapping[str, str]) -> Figure:
     """The history of the sweep, and next to it the curves of its trials where fronts were measured along the way.
 
     Args:
@@ -33,7 +33,7 @@ def course_figure(outcome: Outcome, inks: Mapping[str, str]) -> Figure:
     return drawn
 
 
-def _history(axes: Axes, outcome: Outcome, target: Target, inks: Mapping[str, str]) -> None:
+def _history(axes: Axes, outcome: SweepResult, target: Target, inks: Mapping[str, str]) -> None:
     quiet(axes)
     axes.set_title(f"{target.name} of every trial")
     axes.set_xlabel("trial, in the order of their start \u00b7 hollow: stopped early")
@@ -56,7 +56,7 @@ def _history(axes: Axes, outcome: Outcome, target: Target, inks: Mapping[str, st
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def _curves(axes: Axes, outcome: Outcome, target: Target, inks: Mapping[str, str]) -> None:
+def _curves(axes: Axes, outcome: SweepResult, target: Target, inks: Mapping[str, str]) -> None:
     quiet(axes)
     axes.set_title("along the training")
     axes.set_xlabel("step")

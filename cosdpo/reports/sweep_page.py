@@ -15,10 +15,10 @@ from markupsafe import Markup
 
 from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.evaluation.numbers import number, short
-from cosdpo.experiment.sweep.outcome import BEST, TRIALS, Outcome
 from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.search import DATABASE
 from cosdpo.experiment.sweep.space import parse_space
+from cosdpo.experiment.sweep.sweep_result import BEST, TRIALS, SweepResult
 from cosdpo.files import whole_file
 from cosdpo.reports import run_page as run_report
 from cosdpo.reports.best_fronts import fronts_figure, pareto, trade_off_figure
@@ -33,7 +33,7 @@ from cosdpo.tasks import task_of
 PAGE = "report.html"
 
 
-def write_sweep(outcome: Outcome, command: str | None = None) -> Path:
+def write_sweep(outcome: SweepResult, command: str | None = None) -> Path:
     """Writes report.html into the sweep's folder and returns its path.
 
     Args:
@@ -88,14 +88,14 @@ def write_sweep(outcome: Outcome, command: str | None = None) -> Path:
     return outcome.config.output / PAGE
 
 
-def _trade_off(outcome: Outcome, inks: Mapping[str, str], titles: list[str]) -> Markup | None:
+def _trade_off(outcome: SweepResult, inks: Mapping[str, str], titles: list[str]) -> Markup | None:
     if len(outcome.targets) == 1:
         return None
     drawn = trade_off_figure(outcome.finished, outcome.targets, inks)
     return Markup(inline_svg(drawn, titles, "Trade-off between the metrics"))
 
 
-def _headline(outcome: Outcome) -> str:
+def _headline(outcome: SweepResult) -> str:
     target, finished = outcome.targets[0], outcome.finished
     value = _figure(outcome.best.last[target.name])
     if len(finished) == 1:
@@ -104,7 +104,7 @@ def _headline(outcome: Outcome) -> str:
     return f"The best of {len(outcome.trials)} trials reaches {target.name} {value}; the worst finished one {worst}."
 
 
-def _findings(outcome: Outcome, importance: Mapping[str, float]) -> list[str]:
+def _findings(outcome: SweepResult, importance: Mapping[str, float]) -> list[str]:
     finished, total = outcome.finished, len(outcome.trials)
     sentences = [f"{len(finished)} of {total} trials took all their steps."]
     stopped = [trial for trial in outcome.trials if trial.state == "stopped"]
@@ -121,7 +121,7 @@ def _findings(outcome: Outcome, importance: Mapping[str, float]) -> list[str]:
     return sentences
 
 
-def _title(outcome: Outcome, trial: Record) -> str:
+def _title(outcome: SweepResult, trial: Record) -> str:
     """Hover text of a trial: its settings and what it reached."""
     lines = [
         f"trial {list(outcome.trials).index(trial) + 1}, {trial.state} after {int(trial.last.get('step', 0))} steps"

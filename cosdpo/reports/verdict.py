@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cosdpo.evaluation.numbers import listed, short
-from cosdpo.experiment.results.by_weight import Row
+from cosdpo.experiment.results.by_weight import WeightComparison
 from cosdpo.experiment.results.statistics import Difference, difference, over_seeds
 from cosdpo.experiment.results.summary import Comparison, MethodSummary, conditioned
 
@@ -79,7 +79,7 @@ def headline(comparison: Comparison) -> str:
     return _capital(f"{before}{own} {reach} {ratio} the hypervolume of {rival}{ending.removeprefix(',')}")
 
 
-def findings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
+def findings(comparison: Comparison, rows: Sequence[WeightComparison]) -> list[str]:
     """A few sentences under the headline: figures and deviation, other baselines and metrics, weights, equal time.
 
     Args:
@@ -104,9 +104,9 @@ def findings(comparison: Comparison, rows: Sequence[Row]) -> list[str]:
     return sentences
 
 
-def beaten(comparison: Comparison, rows: Sequence[Row]) -> str:
+def beaten(comparison: Comparison, rows: Sequence[WeightComparison]) -> str:
     """One sentence: at how many weights is the subject inferior to a rival in every objective?"""
-    own, count = subject(comparison), sum(subject(comparison) in row.cells for row in rows)
+    own, count = subject(comparison), sum(subject(comparison) in row.methods for row in rows)
     if not rivals(comparison) or not count:
         return ""
     m = len(comparison.objectives)

@@ -7,19 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from cosdpo.experiment.sweep.outcome import Outcome
+from cosdpo.experiment.sweep.sweep_result import SweepResult
 from cosdpo.reports.colormap import BEST, WORST, shades
 from cosdpo.reports.sweep_page import write_sweep
-from tests.fake_sweep import outcome
+from tests.fake_sweep import sweep_result
 from tests.html_page import FlowingPage
 
 EVIL = "</style><script>alert('$x$ & <b>')</script>"
 
 
 class Page(FlowingPage):
-    """The report of an outcome."""
+    """The report of an sweep_result."""
 
-    def __init__(self, found: Outcome, command: str = "python jobs/sweep.py") -> None:
+    def __init__(self, found: SweepResult, command: str = "python jobs/sweep.py") -> None:
         super().__init__(write_sweep(found, command), between=" ")
 
 
@@ -28,7 +28,7 @@ QUALITIES = [0.2, 0.7, 0.5, 0.9, 0.1, 0.6, 0.8]
 
 @pytest.fixture
 def page(tmp_path: Path) -> Page:
-    return Page(outcome(tmp_path, QUALITIES, stopped=[0, 4], failed=[2], scheduler="asha"))
+    return Page(sweep_result(tmp_path, QUALITIES, stopped=[0, 4], failed=[2], scheduler="asha"))
 
 
 def test_loads_and_runs_nothing(page):
@@ -63,7 +63,7 @@ def test_every_measured_trial_links_to_its_report(page):
 
 
 def test_several_metrics_have_their_trade_off(tmp_path):
-    page = Page(outcome(tmp_path, QUALITIES, metrics=["hypervolume", "parameters"]))
+    page = Page(sweep_result(tmp_path, QUALITIES, metrics=["hypervolume", "parameters"]))
     assert "The trade-off between the metrics" in page.text
     assert "beaten by none" in page.text
     assert sum(tag == "svg" for tag, _ in page.elements) == 4
@@ -71,11 +71,11 @@ def test_several_metrics_have_their_trade_off(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2, 12])
 def test_any_number_of_trials(tmp_path, count):
-    assert f"{count} of {count} trials took all their steps" in Page(outcome(tmp_path, [0.5] * count)).text
+    assert f"{count} of {count} trials took all their steps" in Page(sweep_result(tmp_path, [0.5] * count)).text
 
 
 def test_hostile_text_stays_text(tmp_path):
-    found = outcome(tmp_path, [0.3, 0.9], failed=[0])
+    found = sweep_result(tmp_path, [0.3, 0.9], failed=[0])
     found.trials[0].reason = EVIL
     page = Page(found, command=EVIL)
     assert not [tag for tag, _ in page.elements if tag == "script"]

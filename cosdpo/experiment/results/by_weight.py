@@ -11,11 +11,11 @@ from cosdpo.arrays import Floats
 from cosdpo.experiment.results.result import Result
 from cosdpo.experiment.results.statistics import deviation, pooled
 
-Key = tuple[float, ...]
+Weights = tuple[float, ...]
 
 
 @dataclass(frozen=True)
-class Cell:
+class SeedMean:
     """One method at one weight."""
 
     mean: Floats
@@ -27,18 +27,18 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class WeightComparison:
     """All methods at one weight."""
 
-    weights: Key
-    cells: Mapping[str, Cell]
+    weights: Weights
+    methods: Mapping[str, SeedMean]
     """By method; a method without this weight is missing."""
     beaten_by: Sequence[str]
     """Rivals to which the subject is inferior in every objective at once, by more than the pooled deviation of the
     seeds that both have; with one seed, by any amount."""
 
 
-def table(results: Sequence[Result], metric: str, subject: str, rivals: Sequence[str]) -> list[Row]:
+def table(results: Sequence[Result], metric: str, subject: str, rivals: Sequence[str]) -> list[WeightComparison]:
     """A row per weight vector, those of the subject first, in the order of its grid.
 
     Args:
@@ -47,36 +47,35 @@ def table(results: Sequence[Result], metric: str, subject: str, rivals: Sequence
     """
     sign = 1 if results[0].front.metrics[metric].higher_is_better else -1
     methods = list(dict.fromkeys(result.front.method for result in results))
-    found = {method: by_weight(results, method, metric) for method in [subject, *methods]}
+    grids = {method: by_weight(results, method, metric) for method in [subject, *methods]}
     rows = []
-    for weights in dict.fromkeys(key for grid in found.values() for key in grid):
-        here = {method: found[method][weights] for method in methods if weights in found[method]}
+    for weights in dict.fromkeys(key for grid in grids.values() for key in grid):
+        here = {method: grids[method][weights] for method in methods if weights in grids[method]}
         beaten = [
             rival for rival in rivals if subject in here and rival in here and _below(here[subject], here[rival], sign)
         ]
-        cells = {method: _cell(values) for method, values in here.items()}
-        rows.append(Row(weights, cells, beaten))
+        rows.append(WeightComparison(weights, {method: _seed_mean(values) for method, values in here.items()}, beaten))
     return rows
 
 
-def by_weight(results: Sequence[Result], method: str, metric: str) -> dict[Key, dict[int, Floats]]:
+def by_weight(results: Sequence[Result], method: str, metric: str) -> dict[Weights, dict[int, Floats]]:
     """Values [m] of one method by weight vector and seed; points that share weights and seed are averaged."""
-    found: dict[Key, dict[int, list[Floats]]] = {}
+    gathered: dict[Weights, dict[int, list[Floats]]] = {}
     for result in results:
         if result.front.method == method:
             for weights, values in zip(result.front.weights.round(6), result.front.values(metric), strict=True):
-                found.setdefault(tuple(weights.tolist()), {}).setdefault(result.front.seed, []).append(values)
-    return {key: {seed: np.mean(values, axis=0) for seed, values in seeds.items()} for key, seeds in found.items()}
+                gathered.setdefault(tuple(weights.tolist()), {}).setdefault(result.front.seed, []).append(values)
+    return {key: {seed: np.mean(values, axis=0) for seed, values in seeds.items()} for key, seeds in gathered.items()}
 
 
-def mean_front(results: Sequence[Result], method: str, metric: str) -> list[tuple[Key, Cell]]:
+def mean_over_seeds(results: Sequence[Result], method: str, metric: str) -> list[tuple[Weights, SeedMean]]:
     """The method's weights, sorted, each with mean and deviation over the seeds."""
-    return [(key, _cell(seeds)) for key, seeds in sorted(by_weight(results, method, metric).items())]
+    return [(key, _seed_mean(seeds)) for key, seeds in sorted(by_weight(results, method, metric).items())]
 
 
-def _cell(seeds: Mapping[int, Floats]) -> Cell:
+def _seed_mean(seeds: Mapping[int, Floats]) -> SeedMean:
     values = list(seeds.values())
-    return Cell(np.mean(values, axis=0), deviation(values), len(values))
+    return SeedMean(np.mean(values, axis=0), deviation(values), len(values))
 
 
 def _below(own: Mapping[int, Floats], other: Mapping[int, Floats], sign: int) -> bool:

@@ -17,8 +17,9 @@ from cosdpo.errors import InputError
 from cosdpo.experiment import checks, cluster
 from cosdpo.experiment.execute import train_bases
 from cosdpo.experiment.plan import Case
-from cosdpo.experiment.sweep.outcome import Outcome, gather
+from cosdpo.experiment.sweep.sweep_result import SweepResult, gather
 from cosdpo.experiment.sweep.space import parse_space
+from cosdpo.experiment.sweep.sweep_result import SweepResult, gather
 from cosdpo.experiment.sweep.targets import targets
 from cosdpo.experiment.sweep.trial import reference_points
 from cosdpo.experiment.sweep.trial_settings import check_corners
@@ -28,7 +29,7 @@ from cosdpo.training import run_folder
 from cosdpo.training.strategies import compatible
 
 
-def sweep(config: Config) -> Outcome:
+def sweep(config: Config) -> SweepResult:
     """Runs all trials, or those that are missing, and gathers them.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cosdpo.experiment.results.by_weight import mean_front, table
+from cosdpo.experiment.results.by_weight import mean_over_seeds, table
 from cosdpo.experiment.results.result import Result
 from tests.fake_results import result
 
@@ -39,7 +39,7 @@ def test_not_beaten_within_deviation() -> None:
 
 def test_cells_are_means_over_seeds() -> None:
     results = [result("cos", 0, 1.0), result("cos", 1, 2.0), result("soup", 0, 1.0, partitions=2)]
-    rows = {row.weights: row.cells for row in table(results, "accuracy", "cos", ["soup"])}
+    rows = {row.weights: row.methods for row in table(results, "accuracy", "cos", ["soup"])}
     np.testing.assert_allclose(rows[0.25, 0.75]["cos"].mean, [0.375, 1.125])
     np.testing.assert_allclose(rows[0.25, 0.75]["cos"].std, np.array([0.25, 0.75]) / 2**0.5)
     assert "soup" not in rows[0.25, 0.75]  # its grid is coarser
@@ -49,4 +49,4 @@ def test_cells_are_means_over_seeds() -> None:
 @pytest.mark.parametrize("order", [1, -1])
 def test_mean_front_is_sorted_by_weight(order: int) -> None:
     results: list[Result] = [result("cos", seed) for seed in (0, 1)][::order]
-    assert [key[0] for key, _ in mean_front(results, "cos", "accuracy")] == [0, 0.25, 0.5, 0.75, 1]
+    assert [key[0] for key, _ in mean_over_seeds(results, "cos", "accuracy")] == [0, 0.25, 0.5, 0.75, 1]

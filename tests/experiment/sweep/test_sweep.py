@@ -17,9 +17,9 @@ import yaml
 from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
 from cosdpo.evaluation.front import Front
-from cosdpo.experiment.sweep.outcome import Outcome
 from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.sweep import sweep
+from cosdpo.experiment.sweep.sweep_result import SweepResult
 from cosdpo.run import run
 from tests import tiny_rankers
 from tests.tiny_models import rows, settings, write_model, write_rows
@@ -73,7 +73,7 @@ def make(folder) -> Make:
 
 
 @pytest.fixture(scope="module")
-def swept(make) -> Outcome:
+def swept(make) -> SweepResult:
     """Six trials with early stopping, three of which learn nothing."""
     rates = {"training.learning_rate": "grid(0.01, 0.02, 0.03, 1e-12, 2e-12, 3e-12)"}
     asha = {"sweep__scheduler": "asha", "sweep__reduction_factor": 2, "evaluation__front_every": 6}
@@ -142,14 +142,14 @@ def test_rankers_share_one_base_and_are_tuned_on_validation(folder):
         sweep__search="grid",
         sweep__metrics=["hypervolume", "parameters"],
     )
-    outcome = sweep(config)
-    assert len({tuple(trial.settings.values()) for trial in outcome.trials}) == 4
-    for trial in outcome.trials:
+    result = sweep(config)
+    assert len({tuple(trial.settings.values()) for trial in result.trials}) == 4
+    for trial in result.trials:
         tree = yaml.safe_load((folder / "lists" / "trials" / trial.name / "config.yaml").read_text())
         assert tree["model"]["base"] == str(folder / "lists" / "base" / "checkpoint")
         assert tree["evaluation"]["split"] == "validation"
     again = run(read_config(["--config", str(folder / "lists" / "best.yaml")]))
-    assert values(again) == values(outcome.fronts[outcome.best.name])
+    assert values(again) == values(result.fronts[result.best.name])
 
 
 def test_a_killed_sweep_goes_on_without_losing_a_finished_trial(make, folder):
@@ -179,9 +179,9 @@ def test_a_killed_sweep_goes_on_without_losing_a_finished_trial(make, folder):
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     before = {name: record for name, record in found().items() if record.state == "finished"}
-    outcome = sweep(config.model_copy(update={"resume": True}))
-    after = {trial.name: trial for trial in outcome.trials}
+    result = sweep(config.model_copy(update={"resume": True}))
+    after = {trial.name: trial for trial in result.trials}
     assert before
-    assert outcome.count("finished") == 4
+    assert result.count("finished") == 4
     for name, record in before.items():
         assert after[name] == record

@@ -10,24 +10,24 @@ import pytest
 from cosdpo.cli.command_line import read_config, to_yaml
 from cosdpo.config import SweepConfig
 from cosdpo.errors import InputError
-from cosdpo.experiment.sweep.outcome import write_trials
 from cosdpo.experiment.sweep.record import Record, records
 from cosdpo.experiment.sweep.space import parse_space
+from cosdpo.experiment.sweep.sweep_result import write_trials
 from cosdpo.experiment.sweep.targets import Target, measured_values, targets
 from cosdpo.reports.best_fronts import pareto
 from cosdpo.reports.importance import importances, judged
-from tests.fake_sweep import configuration, front, outcome
+from tests.fake_sweep import configuration, front, sweep_result
 
 
 def test_the_best_is_finished_and_first_by_the_first_metric(tmp_path):
-    found = outcome(tmp_path, [0.3, 0.9, 0.6, 1.0], stopped=[3], metrics=["hypervolume", "parameters"])
+    found = sweep_result(tmp_path, [0.3, 0.9, 0.6, 1.0], stopped=[3], metrics=["hypervolume", "parameters"])
     assert [trial.name for trial in found.finished] == ["trial-01", "trial-02", "trial-00"]
-    cheap = outcome(tmp_path, [0.3, 0.9], metrics=["parameters", "hypervolume"])
+    cheap = sweep_result(tmp_path, [0.3, 0.9], metrics=["parameters", "hypervolume"])
     assert cheap.best.name == "trial-00"
 
 
 def test_the_best_configuration_is_read_as_it_was_written(tmp_path):
-    found = outcome(tmp_path, [0.3, 0.9])
+    found = sweep_result(tmp_path, [0.3, 0.9])
     (tmp_path / "best.yaml").write_text(to_yaml(found.best_config()))
     config = read_config(["--config", str(tmp_path / "best.yaml")])
     assert config == found.best_config()
@@ -39,7 +39,7 @@ def test_the_best_configuration_is_read_as_it_was_written(tmp_path):
 
 
 def test_the_table_has_a_row_for_every_front(tmp_path):
-    found = outcome(tmp_path, [0.3, 0.9, 0.5], stopped=[1], failed=[2])
+    found = sweep_result(tmp_path, [0.3, 0.9, 0.5], stopped=[1], failed=[2])
     write_trials(found, tmp_path / "trials.parquet")
     rows = pq.read_table(tmp_path / "trials.parquet").to_pylist()
     assert [(row["trial"], row["step"]) for row in rows] == [
@@ -109,20 +109,20 @@ class TestMetrics:
 
 class TestImportance:
     def test_trials_are_judged_where_all_of_them_were(self, tmp_path):
-        found = outcome(tmp_path, [0.3, 0.9], stopped=[1])
+        found = sweep_result(tmp_path, [0.3, 0.9], stopped=[1])
         step, values = judged(found.trials, found.targets[0])
         assert step == 20
         assert values == {trial.name: trial.history[0]["hypervolume/accuracy"] for trial in found.trials}
 
     def test_without_a_common_step_the_newest_value_counts(self, tmp_path):
-        found = outcome(tmp_path, [0.3, 0.9])
+        found = sweep_result(tmp_path, [0.3, 0.9])
         short = found.trials[1].model_copy(update={"history": [{"step": 5.0, "hypervolume/accuracy": 0.2}]})
         assert judged([found.trials[0], short], found.targets[0])[1]["trial-01"] == 0.2
 
     @pytest.mark.parametrize("count", [6, 30])
     def test_what_decides_comes_first(self, tmp_path, count):
         # Quality is the temperature; gates and rank follow the number of the trial.
-        found = outcome(tmp_path, [((7 * k) % count) / count for k in range(count)])
+        found = sweep_result(tmp_path, [((7 * k) % count) / count for k in range(count)])
         order, how = importances(found.trials, parse_space(found.config), found.targets[0])
         assert next(iter(order)) == "temperature"
         assert how == ("rank correlation" if count < 10 else "PED-ANOVA, shares of 1")
@@ -131,7 +131,7 @@ class TestImportance:
 
 def test_pareto_keeps_what_none_beats(tmp_path):
     # More quality and more parameters by number, so that of 0.3, 0.9, 0.5 the third is beaten by the second.
-    found = outcome(tmp_path, [0.3, 0.9, 0.5], metrics=["hypervolume", "parameters"])
+    found = sweep_result(tmp_path, [0.3, 0.9, 0.5], metrics=["hypervolume", "parameters"])
     assert [t.name for t in pareto(found.trials, found.targets)] == ["trial-00", "trial-01"]
 
 
@@ -140,4 +140,4 @@ def test_more_or_less_is_better():
 
 
 def test_paths_are_kept(tmp_path):
-    assert outcome(tmp_path, [1.0]).config.output == Path(tmp_path)
+    assert sweep_result(tmp_path, [1.0]).config.output == Path(tmp_path)

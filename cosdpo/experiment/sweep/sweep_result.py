@@ -28,7 +28,7 @@ TRIALS, BEST, BEST_RUN = "trials.parquet", "best.yaml", "best"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SweepResult:
     """A sweep that came to its end."""
 
     config: Config
@@ -76,7 +76,7 @@ class Outcome:
         return sum(trial.state == state for trial in self.trials)
 
 
-def gather(config: Config, task: Task, failures: Mapping[str, str]) -> Outcome:
+def gather(config: Config, task: Task, failures: Mapping[str, str]) -> SweepResult:
     """Reads all trials after their end and writes trials.parquet and best.yaml.
 
     Args:
@@ -95,25 +95,25 @@ def gather(config: Config, task: Task, failures: Mapping[str, str]) -> Outcome:
             shutil.rmtree(folder / FOLDER, ignore_errors=True)
         trial.save(folder)
         trials.append(trial)
-    outcome = Outcome(config, targets(config), task, trials, fronts)
-    write_trials(outcome, config.output / TRIALS)
-    if not outcome.finished:
+    result = SweepResult(config, targets(config), task, trials, fronts)
+    write_trials(result, config.output / TRIALS)
+    if not result.finished:
         reasons = [trial.reason for trial in trials if trial.reason] or ["none was started"]
         raise InputError(f"not a single trial was finished: {reasons[0]}; what was measured is in {TRIALS}")
     with whole_file(config.output / BEST) as temporary:
-        temporary.write_text(to_yaml(outcome.best_config()), encoding="utf-8")
-    return outcome
+        temporary.write_text(to_yaml(result.best_config()), encoding="utf-8")
+    return result
 
 
-def write_trials(outcome: Outcome, path: Path) -> None:
+def write_trials(result: SweepResult, path: Path) -> None:
     """trials.parquet: a row per measured front of every trial, with the trial's settings; a trial without a front has
     one row with nulls.
 
     Columns: trial, state, reason, each searched key under its name, step, seconds, parameters, and the metrics.
     """
-    measured = list(dict.fromkeys(name for trial in outcome.trials for line in trial.history for name in line))
+    measured = list(dict.fromkeys(name for trial in result.trials for line in trial.history for name in line))
     columns: dict[str, list[object]] = {}
-    for trial in outcome.trials:
+    for trial in result.trials:
         for line in trial.history or [{}]:
             row = {"trial": trial.name, "state": trial.state, "reason": trial.reason, **trial.settings}
             for name, value in [*row.items(), *((name, line.get(name)) for name in measured)]:
