@@ -44,7 +44,7 @@ from cosdpo.models.generation import generate
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.packing import ATTENTION
 from serve.engine import Engine, EngineSettings
-from serve.generation import Generation
+from serve.engine.requests import Generation
 
 Prompt = tuple[int, ...]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}

@@ -24,7 +24,7 @@ from typing import Any
 from cosdpo.errors import InputError
 from serve import checkpoint
 from serve.flags import read
-from serve.service_settings import Settings, check_address
+from serve.service_settings import ServiceSettings, check_address
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(2)
 
 
-def checked(settings: Settings) -> Settings:
+def checked(settings: ServiceSettings) -> ServiceSettings:
     """The settings with a free port where 0 was asked for, after all that can be checked before Ray starts.
 
     Raises:
@@ -61,7 +61,7 @@ def checked(settings: Settings) -> Settings:
     return settings.model_copy(update={"port": port})
 
 
-def run(settings: Settings) -> None:
+def run(settings: ServiceSettings) -> None:
     """Starts everything, waits for a signal, drains, stops.
 
     Raises:
@@ -104,7 +104,7 @@ def run(settings: Settings) -> None:
             ray.shutdown()
 
 
-def _greet(settings: Settings) -> None:
+def _greet(settings: ServiceSettings) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{settings.port}"
     card = json.loads((settings.checkpoint / checkpoint.CARD).read_bytes())

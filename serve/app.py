@@ -15,10 +15,10 @@ from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
 from serve import checkpoint
-from serve.api import build, with_cors
 from serve.deployments import LanguageModel, RankingModel
+from serve.http.api import build, with_cors
 from serve.remote import RemoteBackend
-from serve.service_settings import Settings, check_address
+from serve.service_settings import ServiceSettings, check_address
 
 HEADROOM = 64
 """Requests that a replica takes beyond those its engine does: questions after its health, and refusals, which are
@@ -34,14 +34,14 @@ RANKING_REQUESTS = 256
 class Ingress:
     """Speaks HTTP: keys, limits, validation, events, metrics, playground."""
 
-    def __init__(self, settings: Settings, hashes: list[str], model: DeploymentHandle[Any]) -> None:
+    def __init__(self, settings: ServiceSettings, hashes: list[str], model: DeploymentHandle[Any]) -> None:
         """Answers for `model`.
 
         Raises:
             InputError: Ray Serve listens for other machines and there are no keys.
         """
         check_address(_listens_on(), len(hashes))
-        _, self.gate = build(RemoteBackend(model), settings, hashes)
+        _, self.gate = build(RemoteBackend(model), hashes, settings.limits, settings.request_timeout_s)
         self.asgi: ASGIApp = with_cors(self.gate, settings.cors_origins)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -61,7 +61,7 @@ class Ingress:
         return self.gate.running
 
 
-def app(args: Settings) -> Application:
+def app(args: ServiceSettings) -> Application:
     """The application that serves `args.checkpoint`.
 
     Raises:

@@ -16,7 +16,7 @@ from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
 from cosdpo.models.language_scorer import Card
 from cosdpo.models.ranking_scorer import RankingCard
-from serve.backend import Description
+from serve.http.backend import Description
 
 CARD = "cosdpo.json"
 Task = Literal["language", "ranking"]

@@ -21,11 +21,11 @@ import torch
 from ray import serve
 
 from cosdpo.errors import InputError
-from serve.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff
-from serve.errors import ServiceError
-from serve.language import LanguageService
-from serve.ranking import RankingService
-from serve.service_settings import Settings
+from serve.http.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff
+from serve.http.service_errors import ServiceError
+from serve.language_service import LanguageService
+from serve.ranking_service import RankingService
+from serve.service_settings import ServiceSettings
 
 log = logging.getLogger("ray.serve")
 
@@ -35,7 +35,7 @@ class Replica:
 
     kind: type[LanguageService] | type[RankingService]
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServiceSettings) -> None:
         """Waits for `reconfigure` to name the checkpoint."""
         torch.set_num_threads(settings.engine.threads or max(1, int(settings.cpus)))
         self.settings = settings
@@ -49,7 +49,7 @@ class Replica:
         """Serves the checkpoint in folder user_config["checkpoint"] from now on; see the module.
 
         Args:
-            user_config: checkpoint, and perhaps base and name, as in service_settings.Settings.
+            user_config: checkpoint, and perhaps base and name, as in service_settings.ServiceSettings.
         """
         self.wanted = user_config
         if self.service is None:

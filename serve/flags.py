@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from pydantic import BaseModel, ValidationError
 
 from cosdpo.errors import InputError
-from serve.service_settings import Settings
+from serve.service_settings import ServiceSettings
 
 
 class _Parser(argparse.ArgumentParser):
@@ -18,7 +18,7 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message.removeprefix('argument ')}; see python -m serve --help")
 
 
-def read(argv: Sequence[str], description: str) -> Settings:
+def read(argv: Sequence[str], description: str) -> ServiceSettings:
     """The settings that flags give.
 
     Raises:
@@ -33,7 +33,7 @@ def read(argv: Sequence[str], description: str) -> Settings:
         argument_default=argparse.SUPPRESS,
         allow_abbrev=False,
     )
-    for name, kind, default, text in _leaves(Settings):
+    for name, kind, default, text in _leaves(ServiceSettings):
         shown = "required" if default is ... else f"default: {default if default not in ('', None, []) else 'none'}"
         parser.add_argument(
             f"--{name}",
@@ -48,10 +48,10 @@ def read(argv: Sequence[str], description: str) -> Settings:
     return validated(tree)
 
 
-def validated(tree: dict[str, Any]) -> Settings:
+def validated(tree: dict[str, Any]) -> ServiceSettings:
     """The settings of a nested dictionary; raises InputError with the first thing that is wrong."""
     try:
-        return Settings.model_validate(tree)
+        return ServiceSettings.model_validate(tree)
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])

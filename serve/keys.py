@@ -1,16 +1,10 @@
-"""API keys: made here, kept as hashes, compared in constant time.
+"""API keys: made here, kept as hashes; http/access.py compares them.
 
-    python -m serve.keys [NAME] >> keys.txt      shows a new key once, and adds its line to the file of hashes
-
-A key has 256 random bits, so that a plain SHA-256 of it tells nobody anything and needs no salt.
+python -m serve.keys [NAME] >> keys.txt      shows a new key once, and adds its line to the file of hashes
 """
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import re
 import secrets
 import sys
@@ -18,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cosdpo.errors import InputError
+from serve.http.access import hashed
 
 PREFIX = "cosdpo-"
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -26,11 +21,6 @@ HASH = re.compile(r"[0-9a-f]{64}")
 def made() -> str:
     """A new key."""
     return PREFIX + secrets.token_urlsafe(32)
-
-
-def hashed(key: str) -> str:
-    """Its SHA-256, in hexadecimal: what is kept."""
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def read(path: Path) -> list[str]:
@@ -56,26 +46,6 @@ def read(path: Path) -> list[str]:
     if not hashes:
         raise InputError(f"keys file {path} has no keys; add the line that `python -m serve.keys` prints")
     return hashes
-
-
-def presented(authorization: str) -> str | None:
-    """The key in an Authorization header: a bearer token, or the password of Basic, which browsers ask for."""
-    scheme, _, rest = authorization.partition(" ")
-    if scheme.lower() == "bearer":
-        return rest.strip()
-    if scheme.lower() == "basic":
-        try:
-            return base64.b64decode(rest.strip(), validate=True).decode("utf-8").partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError, ValueError):
-            return None
-    return None
-
-
-def admits(hashes: Sequence[str], key: str) -> bool:
-    """Whether `key` is one of those hashed; takes as long whichever it is."""
-    mine = hashed(key)
-    found = [hmac.compare_digest(mine, known) for known in hashes]  # all, even after one that fits
-    return any(found)
 
 
 def main(argv: Sequence[str]) -> None:

@@ -7,8 +7,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from serve.backend import Part
-from serve.generation import Chunk
+from serve.engine.requests import Chunk
+from serve.http.backend import Part
 
 SHORTEST, LONGEST = 0.01, 0.05
 """Bounds of the time between two parts of a text, in seconds: nobody reads a hundred parts a second, and twenty still

@@ -10,8 +10,8 @@ from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serve.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff
-from serve.errors import ServiceError, busy, unavailable
+from serve.http.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff
+from serve.http.service_errors import ServiceError, busy, unavailable
 
 Answer = TypeVar("Answer")
 ATTEMPTS = 3

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from cosdpo.errors import InputError
+from serve.engine.engine_settings import EngineSettings
+from serve.http.access import is_local
+from serve.http.limits import Limits, Positive
 from serve.keys import HASH, read
-from serve.settings import EngineSettings
 
-Positive = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class Section(BaseModel):
-    """A group of settings. Unknown ones are refused."""
+class ServiceSettings(BaseModel):
+    """The service. Unknown settings are refused."""
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
-
-
-class Limits(Section):
-    """What one request may ask for; more is refused with 400, or 413 for the body."""
-
-    body_bytes: Positive = 1 << 20
-    """Bytes of a request's body."""
-    prompt_chars: Positive = 100_000
-    """Characters of a prompt, of all messages of a chat, or of a candidate."""
-    new_tokens: Positive = 1024
-    """Tokens of one generated text."""
-    n: Positive = 8
-    """Texts of one request: its n times its prompts."""
-    candidates: Positive = 64
-    """Candidates of one scoring request."""
-    documents: Positive = 2000
-    """Documents of one ranking request."""
-    features: Positive = 4096
-    """Features of one document."""
-    requests: Positive = 512
-    """Requests that are answered at the same time; more get 429."""
-
-
-class Settings(Section):
-    """The service."""
 
     checkpoint: Path
     """Checkpoint folder of a run, of a language model or a ranker."""
@@ -97,15 +72,6 @@ class Settings(Section):
             InputError: the file of keys is missing or broken.
         """
         return [*self.key_hashes, *(read(self.keys) if self.keys else [])]
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine reaches `host`."""
-    name = host.strip("[]").lower()
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"
 
 
 def check_address(host: str, keys: int) -> None:

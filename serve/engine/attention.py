@@ -1,6 +1,6 @@
 """Attention of one pass over the tokens of many rows, each with keys and values of its own.
 
-The decoding rows of a pool attend in one call, as they lie in memory; every stretch of prompt tokens attends in a call
+The decoding rows of a pool attend in one call, as they lie in memory; every chunk of prompt tokens attends in a call
 of its own.
 """
 
@@ -14,14 +14,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from serve.engine.kv_memory import Pool
-from serve.engine.policy import Policy
+from serve.engine.row_conditioning import RowConditioning
 
 
 @dataclass(eq=False)
-class Stretch:
+class PrefillChunk:
     """New tokens of one prompt, written to `start` and after in one stretch of memory."""
 
-    policy: Policy
+    conditioning: RowConditioning
     ids: list[int]
     """Token ids; any where a soft token stands."""
     soft: Tensor | None
@@ -99,18 +99,18 @@ class PoolRows:
 
 @dataclass(eq=False)
 class StepAttention:
-    """Attention of one pass; the stretches first, since a row's opening is read by its decoding token."""
+    """Attention of one pass; the chunks first, since a row's opening is read by its decoding token."""
 
-    stretches: list[Stretch]
+    chunks: list[PrefillChunk]
     pools: list[PoolRows]
     dtype: torch.dtype
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
         """[T, 1, heads, head_size] from [T, heads, 1, head_size] each."""
         q, k, v = (x[:, :, 0].to(self.dtype) for x in (query, key, value))
-        parts: list[Stretch | PoolRows] = [*self.stretches, *self.pools]
+        parts: list[PrefillChunk | PoolRows] = [*self.chunks, *self.pools]
         out = [p.attend(module.layer_idx, q[p.span], k[p.span], v[p.span], scaling) for p in parts]
-        if len(self.pools) == 1 and not self.stretches:
+        if len(self.pools) == 1 and not self.chunks:
             return out[0][:, None]
         joined = torch.empty_like(q)
         for part, result in zip(parts, out, strict=True):

@@ -13,12 +13,12 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from cosdpo.models.language_scorer import LanguageScorer
-from serve.engine.core import Core
+from serve.engine.continuous_batching import ContinuousBatching
+from serve.engine.engine_settings import EngineSettings
+from serve.engine.requests import EngineStats, EngineStopped, Generation, QueueFull, Scores
 from serve.engine.scoring import Scoring
 from serve.engine.sequence import Sequence
 from serve.engine.stream import Item, Stream, deliver
-from serve.generation import EngineStats, EngineStopped, Generation, QueueFull, Scores
-from serve.settings import EngineSettings
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +29,7 @@ class Engine:
     def __init__(self, scorer: LanguageScorer, tokenizer: PreTrainedTokenizerBase, settings: EngineSettings) -> None:
         """Takes over `scorer`: nothing else may run it from now on."""
         self.settings = settings
-        self.core = Core(scorer, tokenizer, settings)
+        self.batching = ContinuousBatching(scorer, tokenizer, settings)
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._lock = threading.Condition()
         self._inbox: list[Sequence] = []
@@ -59,7 +59,7 @@ class Engine:
         self._accept()
         entry: list[Sequence] = []
         stream = Stream(lambda: self._cancel(entry[0]))
-        sequence = self.core.sequence(request, lambda item: self._outbox.append((stream, item)))
+        sequence = self.batching.sequence(request, lambda item: self._outbox.append((stream, item)))
         entry.append(sequence)
         with self._lock:
             self._accept()
@@ -83,7 +83,7 @@ class Engine:
             QueueFull: as many requests wait as may.
             EngineStopped: the engine failed or was stopped meanwhile.
         """
-        scoring = Scoring(self.core.scorer, prompt, candidates, weights, temperature)
+        scoring = Scoring(self.batching.scorer, prompt, candidates, weights, temperature)
         scoring.check()
         if not candidates:
             return scoring.scores()
@@ -96,7 +96,7 @@ class Engine:
 
     def stats(self) -> EngineStats:
         """The state after the last step."""
-        return self.core.stats
+        return self.batching.stats
 
     def healthy(self) -> bool:
         """Whether the thread lives and, if there is work, a step ended within `stall_seconds`."""
@@ -124,7 +124,7 @@ class Engine:
             raise EngineStopped("the engine is shutting down" if self._died is None else "the engine has failed")
 
     def _check_queue(self) -> None:
-        waiting = len(self._inbox) + len(self.core.schedule.waiting) + len(self._scorings)
+        waiting = len(self._inbox) + len(self.batching.scheduler.waiting) + len(self._scorings)
         if waiting >= self.settings.max_waiting:
             raise QueueFull(max(1.0, self._seconds_per_request))
 
@@ -158,25 +158,25 @@ class Engine:
     def _collect(self) -> bool:
         """Takes in new sequences, after waiting until there is something to do; False once the engine is stopped."""
         with self._lock:
-            while not (self._stopping or self._inbox or self._scorings or self.core.busy):
+            while not (self._stopping or self._inbox or self._scorings or self.batching.busy):
                 self._lock.wait()
             for sequence in self._inbox:
-                self.core.add(sequence)
+                self.batching.add(sequence)
             self._inbox.clear()
             return not self._stopping
 
     def _turn(self) -> None:
         """One step, and one piece of scoring."""
-        began, ended = time.monotonic(), self.core.stats.finished
-        if self.core.busy:
-            self.core.step()
+        began, ended = time.monotonic(), self.batching.stats.finished
+        if self.batching.busy:
+            self.batching.step()
             self._deliver()
         if self._scorings:
             self._score(self._scorings[0])
         self._moved = time.monotonic()
         self._seconds_since_finish += self._moved - began
-        if self.core.stats.finished > ended:
-            latest = self._seconds_since_finish / (self.core.stats.finished - ended)
+        if self.batching.stats.finished > ended:
+            latest = self._seconds_since_finish / (self.batching.stats.finished - ended)
             self._seconds_per_request += 0.1 * (latest - self._seconds_per_request)
             self._seconds_since_finish = 0.0
 
@@ -195,7 +195,7 @@ class Engine:
         for stream, item in self._outbox:
             by_loop.setdefault(stream.loop, []).append((stream, item))
         self._outbox.clear()
-        running = {id(sequence) for sequence in self.core.schedule.everyone()}
+        running = {id(sequence) for sequence in self.batching.scheduler.everyone()}
         with self._lock:
             arriving = {id(sequence) for sequence in self._inbox}
             self._open = {key: s for key, s in self._open.items() if key in running or key in arriving}

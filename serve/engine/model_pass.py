@@ -1,4 +1,4 @@
-"""One pass of the model over everything there is to do: a token of each decoding row, and stretches of prompts.
+"""One pass of the model over everything there is to do: a token of each decoding row, and chunks of prompts.
 
 Tokens lie one below the other, [T, 1, H], so that every token has its own gates: rows of different trade-offs and of
 the base share all matrix products, and only attention needs to know which row a token belongs to.
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from cosdpo.models.language_scorer import LanguageScorer
 from serve.engine.adapters import Adapters
-from serve.engine.attention import StepAttention, Stretch
-from serve.engine.batch import Batch
-from serve.engine.policy import Policy
+from serve.engine.attention import PrefillChunk, StepAttention
+from serve.engine.decoding_batch import DecodingBatch
+from serve.engine.row_conditioning import RowConditioning
 
 
 class ModelPass:
@@ -30,8 +30,8 @@ class ModelPass:
         # Four dimensions: transformers takes the mask as it is, and the layout's attention does not read it.
         self.unread = torch.zeros(1, 1, 1, 1, device=self.device)
 
-    def over(self, batch: Batch | None, stretches: list[Stretch]) -> Tensor:
-        """Final hidden states [T, H]: the batch's rows first, then the stretches' tokens."""
+    def over(self, batch: DecodingBatch | None, chunks: list[PrefillChunk]) -> Tensor:
+        """Final hidden states [T, H]: the batch's rows first, then the chunks' tokens."""
         ids, positions, gates = [], [], []
         soft: list[tuple[int, Tensor]] = []
         at = 0
@@ -41,19 +41,19 @@ class ModelPass:
                 pool.lay(batch.positions, self.dtype)
             for i, row in enumerate(batch.rows):
                 if row.opening_soft and row.length == row.prefix_length + row.opening_soft:
-                    assert row.policy.soft is not None
-                    soft.append((i, row.policy.soft[-1:]))
-        for stretch in stretches:
-            stretch.lay(at, self.dtype, self.device)
-            if stretch.soft is not None:
-                soft.append((at + stretch.soft_at, stretch.soft))
-            at = stretch.span.stop
-        if stretches:
-            ids.append(torch.tensor([token for s in stretches for token in s.ids], device=self.device))
-            positions += [torch.arange(s.start, s.start + len(s.ids), device=self.device) for s in stretches]
-            gates.append(_gates([s.policy for s in stretches], [len(s.ids) for s in stretches]))
-        tuned = (batch is not None and batch.tuned) or any(stretch.policy.key for stretch in stretches)
-        layout = StepAttention(stretches, batch.pools if batch is not None else [], self.dtype)
+                    assert row.conditioning.soft is not None
+                    soft.append((i, row.conditioning.soft[-1:]))
+        for chunk in chunks:
+            chunk.lay(at, self.dtype, self.device)
+            if chunk.soft is not None:
+                soft.append((at + chunk.soft_at, chunk.soft))
+            at = chunk.span.stop
+        if chunks:
+            ids.append(torch.tensor([token for s in chunks for token in s.ids], device=self.device))
+            positions += [torch.arange(s.start, s.start + len(s.ids), device=self.device) for s in chunks]
+            gates.append(_gates([s.conditioning for s in chunks], [len(s.ids) for s in chunks]))
+        tuned = (batch is not None and batch.tuned) or any(chunk.conditioning.key for chunk in chunks)
+        layout = StepAttention(chunks, batch.pools if batch is not None else [], self.dtype)
         return self._hidden(_joined(ids), soft, _joined(gates) if tuned else None, _joined(positions), layout)
 
     def _hidden(
@@ -99,9 +99,9 @@ class ModelPass:
         return logits.float()
 
 
-def _gates(policies: Items[Policy], counts: Items[int]) -> Tensor:
-    """Gates of tokens, [T, layers, rank]: policy i is that of `counts[i]` tokens in a row."""
-    each = torch.stack([policy.gates for policy in policies])
+def _gates(conditionings: Items[RowConditioning], counts: Items[int]) -> Tensor:
+    """Gates of tokens, [T, layers, rank]: conditioning i is that of `counts[i]` tokens in a row."""
+    each = torch.stack([conditioning.gates for conditioning in conditionings])
     return each.repeat_interleave(torch.tensor(counts, device=each.device), 0)
 
 

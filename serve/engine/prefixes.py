@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from cosdpo.arrays import Integers
-from serve.engine.attention import Stretch
+from serve.engine.attention import PrefillChunk
 from serve.engine.kv_memory import KvMemory
-from serve.engine.policy import Policy
+from serve.engine.row_conditioning import RowConditioning
 
 Key = tuple[bytes, bytes]
 
@@ -27,7 +27,7 @@ Key = tuple[bytes, bytes]
 class Prefix:
     """Tokens that stand before a row's opening, and as much of their keys and values as is computed."""
 
-    policy: Policy
+    conditioning: RowConditioning
     tokens: Integers
     soft: int
     """Soft tokens at its beginning; 0 under the base."""
@@ -49,7 +49,7 @@ class Prefix:
     @property
     def key(self) -> Key:
         """What it is found by."""
-        return self.policy.key, self.tokens.tobytes()
+        return self.conditioning.key, self.tokens.tobytes()
 
     @property
     def ready(self) -> bool:
@@ -58,7 +58,7 @@ class Prefix:
 
     def shared_with(self, other: Prefix) -> int:
         """Positions at the beginning that are the same in both."""
-        if self.policy.key != other.policy.key:
+        if self.conditioning.key != other.conditioning.key:
             return 0
         n = min(len(self.tokens), len(other.tokens))
         different = self.tokens[:n] != other.tokens[:n]
@@ -70,14 +70,20 @@ class Prefix:
         self.values[:, :, :positions] = other.values[:, :, :positions]
         self.encoded = self.taken_over = positions
 
-    def stretch(self, count: int) -> Stretch:
+    def chunk(self, count: int) -> PrefillChunk:
         """The next `count` of its tokens, for a pass over them."""
         start, end = self.encoded, self.encoded + count
-        soft = self.policy.soft[start:end] if start < self.soft and self.policy.soft is not None else None
+        soft = self.conditioning.soft[start:end] if start < self.soft and self.conditioning.soft is not None else None
         placeholders = 0 if soft is None else len(soft)
         ids = self.tokens[max(start - self.soft, 0) : max(end - self.soft, 0)].tolist()
-        return Stretch(
-            self.policy, [0] * placeholders + ids, soft, 0, start, list(self.keys.unbind()), list(self.values.unbind())
+        return PrefillChunk(
+            self.conditioning,
+            [0] * placeholders + ids,
+            soft,
+            0,
+            start,
+            list(self.keys.unbind()),
+            list(self.values.unbind()),
         )
 
 
@@ -94,16 +100,16 @@ class Prefixes:
     _unready: list[Prefix] = field(default_factory=list)
     """Those in the making, and perhaps some that are ready by now."""
 
-    def find(self, policy: Policy, tokens: Integers) -> Prefix | None:
+    def find(self, conditioning: RowConditioning, tokens: Integers) -> Prefix | None:
         """The prefix of exactly these tokens."""
-        return self.known.get((policy.key, tokens.tobytes()))
+        return self.known.get((conditioning.key, tokens.tobytes()))
 
-    def take(self, policy: Policy, tokens: Integers, soft: int) -> Prefix:
+    def take(self, conditioning: RowConditioning, tokens: Integers, soft: int) -> Prefix:
         """The prefix for one more user; made if it is not known."""
-        prefix = self.find(policy, tokens)
+        prefix = self.find(conditioning, tokens)
         if prefix is None:
             keys, values = self.memory.take_prefix(soft + len(tokens))
-            prefix = Prefix(policy, tokens, soft, keys, values)
+            prefix = Prefix(conditioning, tokens, soft, keys, values)
             self.known[prefix.key] = prefix
             self._unready.append(prefix)
             self.unused += prefix.length

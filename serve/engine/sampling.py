@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cosdpo.arrays import Floats
-from serve.generation import Generation
+from serve.engine.requests import Generation
 
 NUCLEUS = 256
 """Likeliest tokens looked at first for top_k and top_p, before more are sorted."""
@@ -25,7 +25,7 @@ def uniforms(seed: int | None, count: int) -> Floats:
 
 
 @dataclass(frozen=True)
-class Settings:
+class SamplingSettings:
     """The sampling settings of S rows."""
 
     sampled: Tensor
@@ -40,8 +40,8 @@ class Settings:
     """Whether any row has top_k or top_p."""
 
     @classmethod
-    def of(cls, requests: list[Generation], vocabulary: int, device: torch.device) -> Settings:
-        """Settings of these requests."""
+    def of(cls, requests: list[Generation], vocabulary: int, device: torch.device) -> SamplingSettings:
+        """SamplingSettings of these requests."""
         drawn = [(i, r) for i, r in enumerate(requests) if r.sampling_temperature > 0]
 
         def column(values: list[float] | list[int], dtype: torch.dtype) -> Tensor:
@@ -58,7 +58,7 @@ class Settings:
         )
 
 
-def choose(logits: Tensor, settings: Settings, draws: list[float]) -> tuple[Tensor, Tensor]:
+def choose(logits: Tensor, settings: SamplingSettings, draws: list[float]) -> tuple[Tensor, Tensor]:
     """The next token of each row, [S], and whether its logits were numbers, [S].
 
     Args:

@@ -13,7 +13,7 @@ from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio
-from serve.generation import Scores
+from serve.engine.requests import Scores
 
 
 @dataclass(eq=False)

@@ -7,27 +7,27 @@ from dataclasses import dataclass, field
 
 from cosdpo.arrays import Floats, Integers
 from serve.engine.kv_memory import Slot
-from serve.engine.policy import Policy
 from serve.engine.prefixes import Prefix
+from serve.engine.requests import Chunk, FinishReason, Generation, TokenLogprob, Usage
+from serve.engine.row_conditioning import RowConditioning
 from serve.engine.text_stream import TextStream
-from serve.generation import Chunk, FinishReason, Generation, TokenLogprob, Usage
 
 Emit = Callable[[Chunk | Exception], None]
 """Takes the chunks of an answer, or the error that ended it."""
 
 
 @dataclass(eq=False)
-class Row:
+class DecodingRow:
     """Keys and values that grow by a token per step: those of the tuned model, or of the base beside it."""
 
-    policy: Policy
+    conditioning: RowConditioning
     before: Integers
     """Tokens of the prompt that come as a prefix; soft tokens come before them if `prefix_soft`."""
     last_prompt_token: int
     prefix_soft: int
     opening_soft: int
     """Soft tokens after the last prompt token."""
-    prefix_policy: Policy
+    prefix_conditioning: RowConditioning
     slot_length: int
     prefix: Prefix | None = None
     slot: Slot | None = None
@@ -50,7 +50,7 @@ class Sequence:
     """c, the asked over the trained temperature."""
     room: int
     """Tokens it may get."""
-    rows: list[Row]
+    rows: list[DecodingRow]
     """The row that leads, tuned unless c is infinite; then its paired base row if it has one."""
     text: TextStream
     uniforms: Floats

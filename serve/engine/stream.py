@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from serve.generation import Chunk
+from serve.engine.requests import Chunk
 
 Item = Chunk | Exception
 

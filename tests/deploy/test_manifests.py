@@ -134,13 +134,13 @@ class TestRayService:
         ServeDeploySchema.model_validate(config)
 
     def test_settings_are_known_to_the_service(self):
-        from serve.service_settings import Settings
+        from serve.service_settings import ServiceSettings
 
         for source in ("serve/config.yaml", "deploy/rayservice.yaml"):
             found = manifest(source)
             config = yaml.safe_load(found["spec"]["serveConfigV2"]) if "spec" in found else found
             (application,) = config["applications"]
-            assert set(application["args"]) <= set(Settings.model_fields)
+            assert set(application["args"]) <= set(ServiceSettings.model_fields)
             module, name = application["import_path"].split(":")
             assert hasattr(__import__(module, fromlist=[name]), name)
 

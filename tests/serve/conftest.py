@@ -12,11 +12,12 @@ from typing import Any
 import httpx
 import pytest
 
-from serve.api import build, with_cors
-from serve.backend import Backend
-from serve.language import LanguageService
-from serve.ranking import RankingService
-from serve.service_settings import Limits, Settings
+from serve.http.api import build, with_cors
+from serve.http.backend import Backend
+from serve.http.limits import Limits
+from serve.language_service import LanguageService
+from serve.ranking_service import RankingService
+from serve.service_settings import ServiceSettings
 from tests import tiny_models, tiny_rankers
 from tests.serve.fake_engine import FakeEngine
 
@@ -37,7 +38,7 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def loaded(run_folder: Path) -> LanguageService:
     """The checkpoint, loaded once."""
     folder = run_folder / "checkpoint"
-    return LanguageService(folder, Settings(checkpoint=folder), start=lambda _, tokenizer: FakeEngine(tokenizer))
+    return LanguageService(folder, ServiceSettings(checkpoint=folder), start=lambda _, tokenizer: FakeEngine(tokenizer))
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +48,7 @@ def ranker(tmp_path_factory: pytest.TempPathFactory) -> RankingService:
     scorer = tiny_rankers.scorer(tiny_rankers.settings())
     tiny_rankers.disturb(scorer.network)
     scorer.save(folder)
-    return RankingService(folder, Settings(checkpoint=folder))
+    return RankingService(folder, ServiceSettings(checkpoint=folder))
 
 
 class Served:
@@ -61,11 +62,13 @@ class Served:
         backend: Backend | None = None,
         **settings: Any,
     ) -> None:
-        self.settings = Settings(checkpoint=loaded.folder, **settings)
+        self.settings = ServiceSettings(checkpoint=loaded.folder, **settings)
         self.backend = copy.copy(loaded)
         self.engine = FakeEngine(loaded.tokenizer, step_seconds)
         self.backend.engine = self.engine
-        self.app, self.gate = build(backend or self.backend, self.settings, hashes)
+        self.app, self.gate = build(
+            backend or self.backend, hashes, self.settings.limits, self.settings.request_timeout_s
+        )
         self.asgi = with_cors(self.gate, self.settings.cors_origins)
         self.client = httpx.AsyncClient(
             transport=httpx.ASGITransport(self.asgi), base_url="http://127.0.0.1:8000", timeout=10

@@ -10,9 +10,9 @@ import numpy as np
 
 from cosdpo.evaluation.front import Measured, build
 from cosdpo.simplex import das_dennis
-from serve.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff
-from serve.errors import ServiceError
-from serve.generation import Chunk, Usage
+from serve.engine.requests import Chunk, Usage
+from serve.http.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff
+from serve.http.service_errors import ServiceError
 
 NAMES = ("positivity", "brevity", "dialogue", "formality", "factuality")
 HAPPY = ("smiled", "laughed", "danced", "sang", "hugged her friend")

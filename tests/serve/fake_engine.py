@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from serve.generation import Chunk, EngineStats, EngineStopped, Generation, QueueFull, Scores, TokenLogprob, Usage
+from serve.engine.requests import Chunk, EngineStats, EngineStopped, Generation, QueueFull, Scores, TokenLogprob, Usage
 
 
 class FakeStream:

@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import pytest
 
 from cosdpo.errors import InputError
-from serve.backend import Ask, TradeOff
 from serve.deployments import Replica
-from serve.errors import ServiceError
-from serve.service_settings import Settings
+from serve.http.backend import Ask, TradeOff
+from serve.http.service_errors import ServiceError
+from serve.service_settings import ServiceSettings
 
 pytestmark = pytest.mark.anyio
 ASK = Ask(trade_off=TradeOff(), prompts=("a",))
@@ -25,7 +25,7 @@ class Loaded:
     all: ClassVar[list[Loaded]] = []
     slow: ClassVar[bool] = False
 
-    def __init__(self, folder: Path, settings: Settings, base: str, name: str) -> None:
+    def __init__(self, folder: Path, settings: ServiceSettings, base: str, name: str) -> None:
         if folder.name == "broken":
             raise InputError("broken")
         self.name, self.warm, self.retired, self.running, self.well = folder.name, False, False, 0, True
@@ -68,7 +68,7 @@ class FakeReplica(Replica):
 async def replica() -> FakeReplica:
     Loaded.all.clear()
     Loaded.slow = False
-    made = FakeReplica(Settings(checkpoint=Path("unused")))
+    made = FakeReplica(ServiceSettings(checkpoint=Path("unused")))
     await made.reconfigure({"checkpoint": "runs/first"})
     return made
 
@@ -123,7 +123,7 @@ async def test_a_broken_checkpoint_changes_nothing(replica: FakeReplica) -> None
     assert replica._current().name == "first"  # type: ignore[union-attr]
     assert replica.failed_reloads == 1
     with pytest.raises(InputError):
-        await FakeReplica(Settings(checkpoint=Path("unused"))).reconfigure({"checkpoint": "runs/broken"})
+        await FakeReplica(ServiceSettings(checkpoint=Path("unused"))).reconfigure({"checkpoint": "runs/broken"})
 
 
 async def test_health_and_refusals(replica: FakeReplica) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serve.generation import Chunk, Usage
+from serve.engine.requests import Chunk, Usage
 from serve.merging import LONGEST, SHORTEST, Pace, joined, merged
 
 pytestmark = pytest.mark.anyio

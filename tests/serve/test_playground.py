@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import uvicorn
 
-from serve import api
-from serve.service_settings import Settings
+from serve.http import api
+from serve.http.limits import Limits
 from tests.serve.fake_backend import FakeBackend
 
 playwright = pytest.importorskip("playwright.sync_api", reason="the playground is tested with playwright")
@@ -45,7 +45,7 @@ def served() -> Iterator[Callable[[FakeBackend], str]]:
     running = []
 
     def serve(backend: FakeBackend) -> str:
-        _, gate = api.build(backend, Settings(checkpoint=Path("none")), hashes=[])
+        _, gate = api.build(backend, [], Limits(), 120.0)
         listener = socket.socket()
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(uvicorn.Config(gate, log_level="warning", timeout_graceful_shutdown=1))

@@ -10,9 +10,9 @@ import pytest
 from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from serve.backend import Ask, EffectivePolicy, Part, TradeOff
-from serve.errors import ServiceError
-from serve.generation import Chunk
+from serve.engine.requests import Chunk
+from serve.http.backend import Ask, EffectivePolicy, Part, TradeOff
+from serve.http.service_errors import ServiceError
 from serve.remote import RemoteBackend
 
 pytestmark = pytest.mark.anyio

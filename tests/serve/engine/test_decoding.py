@@ -8,9 +8,9 @@ from torch import Tensor
 
 from cosdpo.models.generation import generate
 from cosdpo.models.language_scorer import LanguageScorer
-from serve.generation import Chunk, Generation
+from serve.engine.requests import Chunk, Generation
 from tests.models.slow_twin import SlowTwin
-from tests.serve.engine.schedules import Told, ask, core_of, finish, generation, play
+from tests.serve.engine.scheduling import Told, ask, batching_of, finish, generation, play
 from tests.tiny_models import CONTEXT, FORM_NAMES, FORMS, KINDS, VOCABULARY, letters
 
 EVERYTHING = len(VOCABULARY)
@@ -72,9 +72,9 @@ def check(scorer: LanguageScorer, twin: SlowTwin | None, told: list[Told]) -> No
 @every_form
 def test_rows_of_a_mixed_batch_follow_their_own_law(make_twins, kind, form, conditioned):
     scorer, twin = make_twins(kind, **form, model__temperature_conditioned=conditioned)
-    core, told = play(scorer, seed=3, conditioned=conditioned, logprobs=EVERYTHING)
+    batching, told = play(scorer, seed=3, conditioned=conditioned, logprobs=EVERYTHING)
     check(scorer, twin, told)
-    assert core.stats.finished > 5
+    assert batching.stats.finished > 5
 
 
 def test_an_unconditioned_checkpoint_decodes(make_twins):
@@ -103,9 +103,9 @@ def test_an_answer_ends_where_the_models_positions_do(make_twins, kind, scope):
     # 44 of 48 positions are the prompt's, 3 the soft tokens'; the token after the last can be predicted, not read.
     scorer, _ = make_twins(kind, scope=scope)
     prompt = [3 + i % 40 for i in range(CONTEXT - 4)]
-    core = core_of(scorer)
-    rows = [ask(core, generation(prompt, max_new_tokens=10, temperature=(t, t))) for t in (0.5, 1.0, float("inf"))]
-    finish(core)
+    batching = batching_of(scorer)
+    rows = [ask(batching, generation(prompt, max_new_tokens=10, temperature=(t, t))) for t in (0.5, 1.0, float("inf"))]
+    finish(batching)
     check(scorer, None, rows)
     assert [row.sequence.room for row in rows] == [2, 2, 5]
     assert all(row.last.finish_reason == "length" for row in rows if len(row.sequence.tokens) == row.sequence.room)
@@ -113,9 +113,9 @@ def test_an_answer_ends_where_the_models_positions_do(make_twins, kind, scope):
 
 def test_logprobs_are_of_the_law_before_sampling_settings(make_twins):
     scorer, twin = make_twins("gpt2-tied")
-    core = core_of(scorer)
-    one = ask(core, generation([5, 9, 20], sampling_temperature=0.3, top_k=5, top_p=0.9, seed=4, logprobs=2))
-    finish(core)
+    batching = batching_of(scorer)
+    one = ask(batching, generation([5, 9, 20], sampling_temperature=0.3, top_k=5, top_p=0.9, seed=4, logprobs=2))
+    finish(batching)
     expected = law(twin, one.request, one.sequence.tokens)
     told = [each for chunk in one.items for each in chunk.logprobs]
     assert [each.token for each in told] == one.sequence.tokens
@@ -134,18 +134,20 @@ def test_seeds_reproduce_a_request_in_any_company(make_twins):
     )
     texts = []
     for company in (0, 1, 5):
-        core = core_of(scorer, prefill_tokens=3)
-        others = [ask(core, generation([7, 8 + i], sampling_temperature=1.5, max_new_tokens=9)) for i in range(company)]
+        batching = batching_of(scorer, prefill_tokens=3)
+        others = [
+            ask(batching, generation([7, 8 + i], sampling_temperature=1.5, max_new_tokens=9)) for i in range(company)
+        ]
         for _ in range(company):
-            core.step()
-        one = ask(core, mine)
-        finish(core)
+            batching.step()
+        one = ask(batching, mine)
+        finish(batching)
         texts.append(one.text)
         assert len({other.text for other in others}) == company  # without a seed everyone draws anew
     assert texts[0] == texts[1] == texts[2]
-    core = core_of(scorer)
-    other_seed = ask(core, generation(mine.prompt, sampling_temperature=1.0, max_new_tokens=20, seed=8))
-    finish(core)
+    batching = batching_of(scorer)
+    other_seed = ask(batching, generation(mine.prompt, sampling_temperature=1.0, max_new_tokens=20, seed=8))
+    finish(batching)
     assert other_seed.text != texts[0]
 
 
@@ -156,10 +158,10 @@ def test_the_end_token_ends_an_answer_but_is_never_the_first(make_twins):
     later = next(i for i, token in enumerate(free) if token not in free[:i] and i > 1)
 
     def answer(*ends: int) -> Told:
-        core = core_of(scorer)
-        core.ends, core.end_ids = frozenset(ends), torch.tensor(ends)
-        one = ask(core, request)
-        finish(core)
+        batching = batching_of(scorer)
+        batching.ends, batching.end_ids = frozenset(ends), torch.tensor(ends)
+        one = ask(batching, request)
+        finish(batching)
         return one
 
     ended = answer(free[later])

@@ -11,8 +11,8 @@ import torch
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
 from serve.engine import Engine, EngineSettings, EngineStopped, QueueFull
-from serve.generation import Chunk
-from tests.serve.engine.schedules import ask, core_of, finish, generation
+from serve.engine.requests import Chunk
+from tests.serve.engine.scheduling import ask, batching_of, finish, generation
 from tests.tiny_models import letters
 
 LONG = [3 + i % 40 for i in range(20)]
@@ -47,8 +47,8 @@ async def until(condition) -> None:
 
 def hold(engine: Engine) -> None:
     """Makes every step last, so that what runs goes on running."""
-    step = engine.core.step
-    engine.core.step = lambda: (time.sleep(0.01), step())  # type: ignore[method-assign]
+    step = engine.batching.step
+    engine.batching.step = lambda: (time.sleep(0.01), step())  # type: ignore[method-assign]
 
 
 def test_streams_tell_what_the_core_tells(make_engine):
@@ -56,9 +56,9 @@ def test_streams_tell_what_the_core_tells(make_engine):
     wanted = [generation([5 + i, 9], weights=(i / 8, 1 - i / 8), max_new_tokens=12, logprobs=1) for i in range(8)]
     alone = []
     for request in wanted:
-        core = core_of(engine.core.scorer)
-        alone.append(ask(core, request))
-        finish(core)
+        batching = batching_of(engine.batching.scorer)
+        alone.append(ask(batching, request))
+        finish(batching)
     engine.start()
 
     async def main() -> list[list[Chunk]]:
@@ -151,14 +151,14 @@ def test_what_can_never_run_is_refused_at_the_door(make_engine):
 
 def test_a_failing_step_ends_all_streams_and_health(make_engine, caplog):
     engine = make_engine()
-    step, steps = engine.core.step, []
+    step, steps = engine.batching.step, []
 
     def fail() -> None:
         steps.append(step())
         if len(steps) == 6:
             raise RuntimeError("out of memory")
 
-    engine.core.step = fail
+    engine.batching.step = fail
     engine.start()
 
     async def main() -> None:
@@ -193,8 +193,8 @@ def test_stopping_ends_running_streams(make_engine):
 def test_an_engine_whose_step_never_ends_is_unhealthy(make_engine):
     engine = make_engine(stall_seconds=0.1)
     engine.start()
-    step = engine.core.step
-    engine.core.step = lambda: (time.sleep(0.4), step())
+    step = engine.batching.step
+    engine.batching.step = lambda: (time.sleep(0.4), step())
 
     async def main() -> None:
         await asyncio.sleep(0.15)
@@ -211,7 +211,7 @@ def test_an_engine_whose_step_never_ends_is_unhealthy(make_engine):
 @pytest.mark.parametrize("c", [0.5, 1.0, 3.0, float("inf")])
 def test_scores_are_the_scorers_own_and_decoding_goes_on_between_pieces(make_engine, c):
     engine = make_engine(score_tokens=10)
-    scorer = engine.core.scorer
+    scorer = engine.batching.scorer
     prompt, candidates = (5, 9, 20), [(4, 6, 8), (7,), (11, 3, 40, 8, 9, 30, 31), (8, 2)]
     contexts = [TokenizedContext(list(prompt), [list(y) for y in candidates])]
     w, beta = torch.tensor([[0.2, 0.8]]), torch.tensor([[0.5, 0.5]])
@@ -232,7 +232,7 @@ def test_scores_are_the_scorers_own_and_decoding_goes_on_between_pieces(make_eng
     scores, decoded = asyncio.run(main())
     torch.testing.assert_close(torch.tensor(scores.tuned), expected, atol=1e-4, rtol=0)
     torch.testing.assert_close(torch.tensor(scores.base), reference, atol=1e-4, rtol=0)
-    core = core_of(scorer)
-    alone = ask(core, generation([7], max_new_tokens=30))
-    finish(core)
+    batching = batching_of(scorer)
+    alone = ask(batching, generation([7], max_new_tokens=30))
+    finish(batching)
     assert "".join(chunk.text for chunk in decoded) == alone.text

@@ -9,13 +9,13 @@ import pytest
 import torch
 from scipy import stats
 
-from serve.engine.sampling import NUCLEUS, Settings, choose, log_probabilities, uniforms
-from serve.generation import Generation
+from serve.engine.requests import Generation
+from serve.engine.sampling import NUCLEUS, SamplingSettings, choose, log_probabilities, uniforms
 
 
-def settings(vocabulary: int, *rows: dict[str, float]) -> Settings:
+def settings(vocabulary: int, *rows: dict[str, float]) -> SamplingSettings:
     fixed = {"prompt": (1,), "weights": (1.0,), "temperature": (1.0,), "max_new_tokens": 1}
-    return Settings.of([Generation(**fixed, **row) for row in rows], vocabulary, torch.device("cpu"))
+    return SamplingSettings.of([Generation(**fixed, **row) for row in rows], vocabulary, torch.device("cpu"))
 
 
 def support(logits: torch.Tensor, row: dict[str, float], draws: int = 400) -> dict[int, float]:

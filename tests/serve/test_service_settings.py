@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from cosdpo.errors import InputError
-from serve import keys
 from serve.__main__ import checked, main
 from serve.flags import read
-from serve.service_settings import Settings, is_local
+from serve.http.access import hashed, is_local
+from serve.service_settings import ServiceSettings
 
 
 def test_flags() -> None:
@@ -23,7 +23,7 @@ def test_flags() -> None:
     assert settings.checkpoint == Path("a/b")
     assert (settings.port, settings.limits.n, settings.engine.max_running, settings.gpus) == (81, 3, 5, 0.5)
     assert settings.cors_origins == ["https://x", "https://y"]
-    assert settings.limits.new_tokens == Settings(checkpoint=Path("x")).limits.new_tokens
+    assert settings.limits.new_tokens == ServiceSettings(checkpoint=Path("x")).limits.new_tokens
 
 
 @pytest.mark.parametrize(
@@ -58,17 +58,17 @@ def test_the_help_names_every_setting(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_other_machines_only_with_keys(run_folder: Path, tmp_path: Path) -> None:
-    settings = Settings(checkpoint=run_folder / "checkpoint", port=0)
+    settings = ServiceSettings(checkpoint=run_folder / "checkpoint", port=0)
     assert checked(settings).port > 0
     for host in ("0.0.0.0", "::", "10.1.2.3", "example.org"):
         with pytest.raises(InputError, match="open to other machines"):
             checked(settings.model_copy(update={"host": host}))
-    (tmp_path / "keys").write_text(keys.hashed("k"))
+    (tmp_path / "keys").write_text(hashed("k"))
     assert checked(settings.model_copy(update={"host": "0.0.0.0", "keys": tmp_path / "keys"})).port > 0
 
 
 def test_a_busy_port_and_too_many_replicas(run_folder: Path) -> None:
-    settings = Settings(checkpoint=run_folder / "checkpoint")
+    settings = ServiceSettings(checkpoint=run_folder / "checkpoint")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

@@ -16,7 +16,7 @@ from typing import Any
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from serve.errors import ServiceError, internal, timed_out
+from serve.http.service_errors import ServiceError, internal, timed_out
 
 log = logging.getLogger("cosdpo.serve")
 

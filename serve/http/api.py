@@ -16,16 +16,16 @@ from fastapi_offline import FastAPIOffline
 from starlette.responses import Response
 
 import cosdpo
-from serve import openai_routes, routes
-from serve.answering import Service, service_of
-from serve.backend import Backend
-from serve.errors import Failure, answer_errors, unavailable
-from serve.gate import Gate
-from serve.metrics import Metrics
-from serve.schema import HealthSent
-from serve.service_settings import Settings
+from serve.http import openai_routes, routes
+from serve.http.answering import Service, service_of
+from serve.http.backend import Backend
+from serve.http.gate import Gate
+from serve.http.limits import Limits
+from serve.http.metrics import Metrics
+from serve.http.schema import HealthSent
+from serve.http.service_errors import Failure, answer_errors, unavailable
 
-PLAYGROUND = Path(__file__).parent / "playground"
+PLAYGROUND = Path(__file__).parents[1] / "playground"
 OWN_ONLY = {"Content-Security-Policy": "default-src 'self'", "Cache-Control": "no-cache"}
 """The page loads nothing from elsewhere and runs nothing inline; after an update of the service it is the new one."""
 PROBE_SECONDS = 3.0
@@ -42,15 +42,16 @@ Errors are `{"error": {"message", "type", "param", "code"}}` on every route. Unk
 """
 
 
-def build(backend: Backend, settings: Settings, hashes: Sequence[str]) -> tuple[FastAPI, Gate]:
+def build(backend: Backend, hashes: Sequence[str], limits: Limits, timeout_s: float) -> tuple[FastAPI, Gate]:
     """The application over `backend`, and its gate.
 
     Args:
         hashes: hashed API keys; none leaves the service open to this machine.
+        timeout_s: seconds until an answer is given up.
     """
     app = FastAPIOffline(redoc_url=None, title="cosdpo", version=cosdpo.__version__, description=DESCRIPTION)
     metrics = Metrics()
-    app.state.service = Service(backend, settings.limits, metrics, settings.request_timeout_s)
+    app.state.service = Service(backend, limits, metrics, timeout_s)
     answer_errors(app)
     # For the documentation's Authorize button alone; the gate is what asks for the key.
     described = [Depends(HTTPBearer(auto_error=False))] if hashes else []
@@ -62,9 +63,9 @@ def build(backend: Backend, settings: Settings, hashes: Sequence[str]) -> tuple[
         app,
         hashes=hashes,
         metrics=metrics,
-        body_bytes=settings.limits.body_bytes,
-        requests=settings.limits.requests,
-        timeout_s=settings.request_timeout_s,
+        body_bytes=limits.body_bytes,
+        requests=limits.requests,
+        timeout_s=timeout_s,
     )
     return app, gate
 

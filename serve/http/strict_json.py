@@ -14,7 +14,7 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 
-from serve.errors import ServiceError
+from serve.http.service_errors import ServiceError
 
 LONGEST_INTEGER = 20
 """Characters of an integer: enough for 64 bits and a sign."""

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections import deque
 
-from serve.engine.attention import Stretch
+from serve.engine.attention import PrefillChunk
+from serve.engine.engine_settings import EngineSettings
 from serve.engine.kv_memory import KvMemory
 from serve.engine.prefixes import Key, Prefix, Prefixes
-from serve.engine.sequence import Row, Sequence
-from serve.settings import EngineSettings
+from serve.engine.sequence import DecodingRow, Sequence
 
 
-class Schedule:
+class Scheduler:
     """All sequences: waiting, preparing (admitted, their prompts being encoded) and running."""
 
     def __init__(self, memory: KvMemory, prefixes: Prefixes, settings: EngineSettings) -> None:
@@ -53,8 +53,8 @@ class Schedule:
             self.rows += len(sequence.rows)
             for row in sequence.rows:
                 if row.prefix_length:
-                    known = self.prefixes.find(row.prefix_policy, row.before) is not None
-                    row.prefix = self.prefixes.take(row.prefix_policy, row.before, row.prefix_soft)
+                    known = self.prefixes.find(row.prefix_conditioning, row.before) is not None
+                    row.prefix = self.prefixes.take(row.prefix_conditioning, row.before, row.prefix_soft)
                     if row is sequence.rows[0] and known:
                         sequence.cached_tokens = len(row.before)
             self.preparing.append(sequence)
@@ -65,7 +65,7 @@ class Schedule:
         found: list[Prefix] = []
         new: dict[Key, int] = {}
         for row in sequence.rows:
-            prefix = self.prefixes.find(row.prefix_policy, row.before)
+            prefix = self.prefixes.find(row.prefix_conditioning, row.before)
             if prefix is None:
                 new[_key(row)] = row.prefix_length
             else:
@@ -111,7 +111,7 @@ class Schedule:
                 self._seat(row)
         return joining
 
-    def _seat(self, row: Row) -> None:
+    def _seat(self, row: DecodingRow) -> None:
         """A slot for the row, with its prefix in it."""
         row.slot = self.memory.take_slot(row.slot_length)
         if row.prefix is not None:
@@ -123,7 +123,7 @@ class Schedule:
             row.prefix = None
         row.length = row.slot.used = row.prefix_length + row.opening_soft
 
-    def prompt_pieces(self, prefixes: list[Prefix], tokens: int) -> list[tuple[Prefix, Stretch]]:
+    def prefill_chunks(self, prefixes: list[Prefix], tokens: int) -> list[tuple[Prefix, PrefillChunk]]:
         """The next pieces of prefixes, `tokens` altogether at most."""
         if not prefixes or tokens <= 0:
             return []
@@ -135,7 +135,7 @@ class Schedule:
             more = min(left[id(prefix)] - counts.get(id(prefix), 0), tokens)
             counts[id(prefix)] = counts.get(id(prefix), 0) + more
             tokens -= more
-        return [(p, p.stretch(counts[id(p)])) for p in prefixes if counts[id(p)]]
+        return [(p, p.chunk(counts[id(p)])) for p in prefixes if counts[id(p)]]
 
     def leave(self, sequence: Sequence, clean: bool = False) -> None:
         """Frees all that a waiting, preparing or running sequence has; `clean` wipes its slots."""
@@ -160,5 +160,5 @@ class Schedule:
         return [*self.running, *self.preparing, *self.waiting]
 
 
-def _key(row: Row) -> Key:
-    return row.prefix_policy.key, row.before.tobytes()
+def _key(row: DecodingRow) -> Key:
+    return row.prefix_conditioning.key, row.before.tobytes()

@@ -10,15 +10,15 @@ from torch import Tensor
 from cosdpo.losses import rescale
 from serve.engine.attention import PoolRows
 from serve.engine.kv_memory import KvMemory
-from serve.engine.sampling import Settings
-from serve.engine.sequence import Row, Sequence
+from serve.engine.sampling import SamplingSettings
+from serve.engine.sequence import DecodingRow, Sequence
 
 
 @dataclass(eq=False)
-class Batch:
+class DecodingBatch:
     """Decoding rows, pool by pool as they lie in memory (D rows), and the S sequences that they belong to."""
 
-    rows: list[Row]
+    rows: list[DecodingRow]
     sequences: list[Sequence]
     pools: list[PoolRows]
     sequence_of_row: Tensor
@@ -37,17 +37,19 @@ class Batch:
     """[D] each row's next input."""
     positions: Tensor
     """[D] its position."""
-    settings: Settings
+    settings: SamplingSettings
     drawn: list[Sequence]
     """Sequences whose tokens are drawn at random, in the order of `settings.sampled`."""
 
     @classmethod
-    def of(cls, sequences: list[Sequence], memory: KvMemory, vocabulary: int, device: torch.device) -> Batch | None:
+    def of(
+        cls, sequences: list[Sequence], memory: KvMemory, vocabulary: int, device: torch.device
+    ) -> DecodingBatch | None:
         """The batch of all sequences that hold slots; None without any."""
         if not sequences:
             return None
         of_slot = {id(row.slot): (row, s) for s, sequence in enumerate(sequences) for row in sequence.rows}
-        owners: list[tuple[Row, int]] = []
+        owners: list[tuple[DecodingRow, int]] = []
         pools = []
         for pool in memory.pools.values():
             rows = [of_slot[id(slot)] for slot in pool.slots]
@@ -71,11 +73,11 @@ class Batch:
             ratios=torch.tensor(
                 [[s.ratio if pair else 1.0] for s, pair in zip(sequences, paired, strict=True)], device=device
             ),
-            gates=torch.stack([row.policy.gates for row, _ in owners]),
-            tuned=any(row.policy.key for row, _ in owners),
+            gates=torch.stack([row.conditioning.gates for row, _ in owners]),
+            tuned=any(row.conditioning.key for row, _ in owners),
             tokens=integers([(sequences[s].tokens or sequences[s].request.prompt)[-1] for _, s in owners]),
             positions=integers([row.length for row, _ in owners]),
-            settings=Settings.of([sequence.request for sequence in sequences], vocabulary, device),
+            settings=SamplingSettings.of([sequence.request for sequence in sequences], vocabulary, device),
             drawn=[s for s in sequences if s.request.sampling_temperature > 0],
         )
 

@@ -17,21 +17,21 @@ from transformers import PreTrainedTokenizerBase
 from cosdpo.errors import InputError
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio
-from serve.engine.attention import Stretch
-from serve.engine.batch import Batch
+from serve.engine.attention import PrefillChunk
+from serve.engine.decoding_batch import DecodingBatch
+from serve.engine.engine_settings import EngineSettings
 from serve.engine.kv_memory import KvMemory, KvShape
 from serve.engine.model_pass import ModelPass
-from serve.engine.policy import Policies
 from serve.engine.prefixes import Prefix, Prefixes
+from serve.engine.requests import EngineStats, EngineStopped, Generation, TokenLogprob
+from serve.engine.row_conditioning import Conditioner
 from serve.engine.sampling import choose, log_probabilities, uniforms
-from serve.engine.schedule import Schedule
-from serve.engine.sequence import Emit, Row, Sequence
+from serve.engine.scheduler import Scheduler
+from serve.engine.sequence import DecodingRow, Emit, Sequence
 from serve.engine.text_stream import TextStream, TokenDecoder
-from serve.generation import EngineStats, EngineStopped, Generation, TokenLogprob
-from serve.settings import EngineSettings
 
 
-class Core:
+class ContinuousBatching:
     """Continuous batching of one scorer's rows."""
 
     def __init__(self, scorer: LanguageScorer, tokenizer: PreTrainedTokenizerBase, settings: EngineSettings) -> None:
@@ -49,13 +49,13 @@ class Core:
         self.text_of = lru_cache(maxsize=65536)(lambda token: str(backend.decode([token], skip_special_tokens=False)))
         self.ends = _end_tokens(scorer, tokenizer)
         self.end_ids = torch.tensor(sorted(self.ends), dtype=torch.long, device=scorer.device)
-        self.policies = Policies(scorer)
+        self.conditioner = Conditioner(scorer)
         self.run = ModelPass(scorer)
         self.vocabulary = int(scorer.head.weight.shape[0])
         self.memory = KvMemory(KvShape.of(scorer.body.config, self.run.dtype, scorer.device), settings.kv_tokens)
         self.prefixes = Prefixes(self.memory, settings.prefix_tokens)
-        self.schedule = Schedule(self.memory, self.prefixes, settings)
-        self.batch: Batch | None = None
+        self.scheduler = Scheduler(self.memory, self.prefixes, settings)
+        self.batch: DecodingBatch | None = None
         self.stats = EngineStats(kv_tokens=settings.kv_tokens)
         self._changed = False
         self._counts = dict.fromkeys(("steps", "tokens", "encoded_tokens", "finished", "cancelled", "failed"), 0)
@@ -68,8 +68,8 @@ class Core:
             InputError: it could never run: the message names the prompt or max_new_tokens.
         """
         c = ratio(np.asarray(request.temperature), self.scorer.card.trained_temperature)
-        base = self.policies.base
-        kinds = [base] if c == float("inf") else [self.policies.at(request.weights, request.temperature)]
+        base = self.conditioner.base
+        kinds = [base] if c == float("inf") else [self.conditioner.at(request.weights, request.temperature)]
         if c not in (1.0, float("inf")):
             kinds.append(base)
         response = self.scorer.card.scope == "response"
@@ -82,16 +82,16 @@ class Core:
         # The token after the last position can still be predicted, if not be read.
         room = min(request.max_new_tokens, positions - prompt - soft + 1)
         rows = [
-            Row(
-                policy=policy,
+            DecodingRow(
+                conditioning=conditioning,
                 before=np.array(request.prompt[:-1], dtype=np.int64),
                 last_prompt_token=request.prompt[-1],
-                prefix_soft=0 if response else policy.soft_tokens,
-                opening_soft=policy.soft_tokens if response else 0,
-                prefix_policy=base if response else policy,
-                slot_length=self.memory.shape.slot_class(prompt + policy.soft_tokens + room - 1),
+                prefix_soft=0 if response else conditioning.soft_tokens,
+                opening_soft=conditioning.soft_tokens if response else 0,
+                prefix_conditioning=base if response else conditioning,
+                slot_length=self.memory.shape.slot_class(prompt + conditioning.soft_tokens + room - 1),
             )
-            for policy in kinds
+            for conditioning in kinds
         ]
         sequence = Sequence(
             request=request,
@@ -102,7 +102,7 @@ class Core:
             text=TextStream(self.decoder, request.stop),
             uniforms=uniforms(request.seed, room if request.sampling_temperature > 0 else 0),
         )
-        if not self.schedule.fits_alone(sequence):
+        if not self.scheduler.fits_alone(sequence):
             raise InputError(
                 f"a prompt of {prompt} tokens with max_new_tokens {request.max_new_tokens} does not fit into the "
                 f"{self.settings.kv_tokens} tokens of memory (kv_tokens): shorten the prompt or lower max_new_tokens"
@@ -111,47 +111,49 @@ class Core:
 
     def add(self, sequence: Sequence) -> None:
         """Queues a sequence."""
-        self.schedule.waiting.append(sequence)
+        self.scheduler.waiting.append(sequence)
 
     @property
     def busy(self) -> bool:
         """Whether there is a sequence to work on."""
-        schedule = self.schedule
-        return bool(schedule.running or schedule.preparing or schedule.waiting)
+        scheduler = self.scheduler
+        return bool(scheduler.running or scheduler.preparing or scheduler.waiting)
 
     @torch.inference_mode()
     def step(self) -> None:
         """Takes in what has come, runs the model once and gives out a token per sequence."""
         began = time.perf_counter()
-        for sequence in [s for s in self.schedule.everyone() if s.cancelled]:
+        for sequence in [s for s in self.scheduler.everyone() if s.cancelled]:
             self._leave(sequence, "cancelled")
-        self.schedule.admit()
-        making = self.schedule.begin_prefixes()
-        joined = self.schedule.join()
+        self.scheduler.admit()
+        making = self.scheduler.begin_prefixes()
+        joined = self.scheduler.join()
         self.memory.tidy()
         openings = [self._opening(row) for s in joined for row in s.rows if row.opening_soft]
         room = self.settings.prefill_tokens - sum(len(opening.ids) for opening in openings)
-        pieces = self.schedule.prompt_pieces(making, room)
+        pieces = self.scheduler.prefill_chunks(making, room)
         if joined or self._changed:
-            self.batch = Batch.of(self.schedule.running, self.memory, self.vocabulary, self.run.device)
+            self.batch = DecodingBatch.of(self.scheduler.running, self.memory, self.vocabulary, self.run.device)
             self._changed = False
         if self.batch is not None or pieces:
-            hidden = self.run.over(self.batch, openings + [stretch for _, stretch in pieces])
+            hidden = self.run.over(self.batch, openings + [chunk for _, chunk in pieces])
             self._encoded(pieces)
             if self.batch is not None:
                 self._sample(self.batch, self.run.logits(self.batch.mixed(hidden[: len(self.batch.rows)])))
             self._counts["steps"] += 1
         self.stats = self._snapshot(time.perf_counter() - began)
 
-    def _opening(self, row: Row) -> Stretch:
+    def _opening(self, row: DecodingRow) -> PrefillChunk:
         """The last prompt token and the soft tokens after it but the last, which decodes with the other rows."""
         assert row.slot is not None
-        assert row.policy.soft is not None
-        soft = row.policy.soft[:-1]
+        assert row.conditioning.soft is not None
+        soft = row.conditioning.soft[:-1]
         ids = [row.last_prompt_token] + [0] * len(soft)
-        return Stretch(row.policy, ids, soft, 1, row.prefix_length, row.slot.key_layers(), row.slot.value_layers())
+        return PrefillChunk(
+            row.conditioning, ids, soft, 1, row.prefix_length, row.slot.key_layers(), row.slot.value_layers()
+        )
 
-    def _sample(self, batch: Batch, logits: Tensor) -> None:
+    def _sample(self, batch: DecodingBatch, logits: Tensor) -> None:
         asked = [i for i, s in enumerate(batch.sequences) if s.request.logprobs is not None]
         before = logits[asked] if asked else None  # indexing copies, so that banned ends stay in
         first = [i for i, s in enumerate(batch.sequences) if not s.tokens]
@@ -174,7 +176,9 @@ class Core:
                 if sequence.add(token, logprobs.get(i)) is not None:
                     self._leave(sequence, "finished")
 
-    def _logprobs(self, batch: Batch, asked: list[int], logits: Tensor, tokens: Tensor) -> dict[int, TokenLogprob]:
+    def _logprobs(
+        self, batch: DecodingBatch, asked: list[int], logits: Tensor, tokens: Tensor
+    ) -> dict[int, TokenLogprob]:
         """Of the chosen tokens of the sequences `asked`, by their index."""
         wanted = [batch.sequences[i].request.logprobs or 0 for i in asked]
         count = min(max(wanted), self.vocabulary)
@@ -190,25 +194,25 @@ class Core:
             for n, (i, token, k) in enumerate(zip(asked, chosen.tolist(), wanted, strict=True))
         }
 
-    def _encoded(self, pieces: list[tuple[Prefix, Stretch]]) -> None:
-        for prefix, stretch in pieces:
-            prefix.encoded += len(stretch.ids)
-            self._counts["encoded_tokens"] += len(stretch.ids)
+    def _encoded(self, pieces: list[tuple[Prefix, PrefillChunk]]) -> None:
+        for prefix, chunk in pieces:
+            prefix.encoded += len(chunk.ids)
+            self._counts["encoded_tokens"] += len(chunk.ids)
 
     def _leave(self, sequence: Sequence, why: str, clean: bool = False) -> None:
-        self._changed = self._changed or sequence in self.schedule.running
-        self.schedule.leave(sequence, clean)
+        self._changed = self._changed or sequence in self.scheduler.running
+        self.scheduler.leave(sequence, clean)
         self._counts[why] += 1
 
     def _snapshot(self, seconds: float) -> EngineStats:
         return EngineStats(
-            running=sum(len(s.rows) for s in self.schedule.running),
-            waiting=len(self.schedule.waiting),
-            kv_tokens_used=self.schedule.used,
+            running=sum(len(s.rows) for s in self.scheduler.running),
+            waiting=len(self.scheduler.waiting),
+            kv_tokens_used=self.scheduler.used,
             kv_tokens=self.settings.kv_tokens,
             prefix_tokens=self.prefixes.unused,
             step_seconds=seconds,
-            cached_tokens=self.schedule.cached_tokens,
+            cached_tokens=self.scheduler.cached_tokens,
             **self._counts,
         )
 

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import response_schema_conformance, status_code_conformance
 
-from serve import keys
-from serve.language import LanguageService
-from serve.ranking import RankingService
-from tests.serve import malformed
+from serve.http.access import hashed
+from serve.language_service import LanguageService
+from serve.ranking_service import RankingService
 from tests.serve.conftest import Serve, Served
+from tests.serve.http import malformed
 
 
 async def check(client: httpx.AsyncClient, path: str, body: bytes) -> int:
@@ -63,7 +63,7 @@ OPERATIONS = (
 @pytest.mark.parametrize(("method", "path"), OPERATIONS)
 def test_what_the_documentation_describes_is_what_happens(loaded: LanguageService, method: str, path: str) -> None:
     """Requests made from /openapi.json are answered with a status and a body that it describes."""
-    app = Served(loaded, [keys.hashed("key")], 0.0).asgi
+    app = Served(loaded, [hashed("key")], 0.0).asgi
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=KEY)
 
     @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)

@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from serve.backend import TradeOff
-from serve.schema import Beta, Body, Count, Sampling, Seed, Sent, Share, Stop, Top, TopK, Weights
+from serve.http.backend import TradeOff
+from serve.http.schema import Beta, Body, Count, Sampling, Seed, Sent, Share, Stop, Top, TopK, Weights
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 

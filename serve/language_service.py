@@ -23,12 +23,12 @@ from cosdpo.models.temperature import SMALLEST_RATIO, ratio, temperatures
 from cosdpo.simplex import normalise
 from cosdpo.training.devices import dtype_of
 from serve import checkpoint
-from serve.backend import Ask, Description, EffectivePolicy, Message, Part, Ranked, Scored, TradeOff, only
 from serve.engine import Engine
-from serve.errors import ServiceError, blaming, busy, unavailable
-from serve.generation import EngineStopped, Generation, QueueFull
+from serve.engine.requests import EngineStopped, Generation, QueueFull
+from serve.http.backend import Ask, Description, EffectivePolicy, Message, Part, Ranked, Scored, TradeOff, only
+from serve.http.service_errors import ServiceError, blaming, busy, unavailable
 from serve.merging import Pace, Stream, joined, merged
-from serve.service_settings import Settings
+from serve.service_settings import ServiceSettings
 
 
 class LanguageService:
@@ -37,7 +37,7 @@ class LanguageService:
     def __init__(
         self,
         folder: Path,
-        settings: Settings,
+        settings: ServiceSettings,
         base: str = "",
         name: str = "",
         start: Callable[[LanguageScorer, PreTrainedTokenizerBase], Any] | None = None,
@@ -231,7 +231,7 @@ def check_model(asked: str | None, served: str) -> None:
         )
 
 
-def _engine(settings: Settings) -> Callable[[LanguageScorer, PreTrainedTokenizerBase], Engine]:
+def _engine(settings: ServiceSettings) -> Callable[[LanguageScorer, PreTrainedTokenizerBase], Engine]:
     def start(scorer: LanguageScorer, tokenizer: PreTrainedTokenizerBase) -> Engine:
         engine = Engine(scorer, tokenizer, settings.engine)
         engine.start()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serve import keys
+from serve.http.access import hashed
 from tests.serve.conftest import Serve, Served
 
 pytestmark = pytest.mark.anyio
@@ -19,7 +19,7 @@ ROUTES = ("/", "/docs", "/openapi.json", "/metrics", "/v1/models", "/v1/front", 
 
 
 async def test_every_route_but_health_needs_a_key(serve: Serve) -> None:
-    async with serve(hashes=[keys.hashed("other"), keys.hashed(KEY)]) as served:
+    async with serve(hashes=[hashed("other"), hashed(KEY)]) as served:
         for path in ROUTES:
             answer = await served.client.get(path)
             assert answer.status_code == 401, path
@@ -39,7 +39,7 @@ async def test_every_route_but_health_needs_a_key(serve: Serve) -> None:
         ("Basic " + base64.b64encode(f"me:{KEY}".encode()).decode(), 200),
         (f"Bearer {KEY}x", 401),
         (f"Bearer {KEY[:-1]}", 401),
-        (f"Bearer {keys.hashed(KEY)}", 401),
+        (f"Bearer {hashed(KEY)}", 401),
         (KEY, 401),
         ("Bearer", 401),
         ("", 401),
@@ -49,7 +49,7 @@ async def test_every_route_but_health_needs_a_key(serve: Serve) -> None:
     ],
 )
 async def test_keys(serve: Serve, header: str, status: int) -> None:
-    async with serve(hashes=[keys.hashed(KEY)]) as served:
+    async with serve(hashes=[hashed(KEY)]) as served:
         answer = await served.post("/v1/generate", BODY, headers={"Authorization": header})
     assert answer.status_code == status
     assert ("www-authenticate" in answer.headers) == (status == 401)
@@ -61,7 +61,7 @@ async def test_without_keys_only_this_machine_is_answered(serve: Serve) -> None:
         for host, status in (("localhost:8000", 200), ("[::1]:8000", 200), ("evil.example", 403), ("10.0.0.7:80", 403)):
             answer = await served.client.get("/v1/models", headers={"Host": host})
             assert answer.status_code == status, host
-    async with serve(hashes=[keys.hashed(KEY)]) as served:
+    async with serve(hashes=[hashed(KEY)]) as served:
         headers = {"Host": "models.example", "Authorization": f"Bearer {KEY}"}
         assert (await served.client.get("/v1/models", headers=headers)).status_code == 200
 
@@ -102,7 +102,7 @@ async def test_other_origins_are_off_unless_configured(serve: Serve) -> None:
     async with serve() as served:
         answer = await served.client.options("/v1/generate", headers=ask)
         assert "access-control-allow-origin" not in answer.headers
-    async with serve(cors_origins=["https://page.example"], hashes=[keys.hashed(KEY)]) as served:
+    async with serve(cors_origins=["https://page.example"], hashes=[hashed(KEY)]) as served:
         answer = await served.client.options("/v1/generate", headers=ask)
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
         other = await served.client.options("/v1/generate", headers=ask | {"Origin": "https://evil.example"})

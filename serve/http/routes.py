@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from serve.answering import Answer, Text, answering, service_of
-from serve.backend import Ask, EffectivePolicy
-from serve.errors import Failure, ServiceError
-from serve.generation import TokenLogprob, Usage
-from serve.limits import check_candidates, check_features
-from serve.schema import (
+from serve.engine.requests import TokenLogprob, Usage
+from serve.http.answering import Answer, Text, answering, service_of
+from serve.http.backend import Ask, EffectivePolicy
+from serve.http.limits import check_candidates, check_features
+from serve.http.schema import (
     FrontSent,
     GenerateBody,
     GenerateSent,
@@ -26,8 +25,9 @@ from serve.schema import (
     ScoreBody,
     ScoreSent,
 )
-from serve.streaming import begun
-from serve.strict_json import JsonRoute
+from serve.http.service_errors import Failure, ServiceError
+from serve.http.streaming import begun
+from serve.http.strict_json import JsonRoute
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Failure, "description": "The request is wrong; `param` names the field"},

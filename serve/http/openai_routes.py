@@ -13,14 +13,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serve.answering import Answer, answering, service_of
-from serve.backend import Ask
-from serve.errors import Failure, ServiceError
-from serve.generation import FinishReason, TokenLogprob
-from serve.openai_schema import ChatBody, ChatSent, CompletionBody, CompletionSent, OpenAIBody
-from serve.routes import REFUSALS, UNDOCUMENTED_422, stops
-from serve.streaming import begun
-from serve.strict_json import JsonRoute
+from serve.engine.requests import FinishReason, TokenLogprob
+from serve.http.answering import Answer, answering, service_of
+from serve.http.backend import Ask
+from serve.http.openai_schema import ChatBody, ChatSent, CompletionBody, CompletionSent, OpenAIBody
+from serve.http.routes import REFUSALS, UNDOCUMENTED_422, stops
+from serve.http.service_errors import Failure, ServiceError
+from serve.http.streaming import begun
+from serve.http.strict_json import JsonRoute
 
 COMPLETION_TOKENS = 16
 """max_tokens of /v1/completions by default, as at OpenAI."""

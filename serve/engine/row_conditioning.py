@@ -12,7 +12,7 @@ from cosdpo.models.language_scorer import LanguageScorer
 
 
 @dataclass(frozen=True, eq=False)
-class Policy:
+class RowConditioning:
     """One trade-off, or the base."""
 
     key: bytes
@@ -28,8 +28,8 @@ class Policy:
         return 0 if self.soft is None else len(self.soft)
 
 
-class Policies:
-    """Makes the policies of one scorer."""
+class Conditioner:
+    """Makes the conditionings of one scorer."""
 
     def __init__(self, scorer: LanguageScorer) -> None:
         self.scorer = scorer
@@ -37,16 +37,16 @@ class Policies:
         layers = sum(isinstance(module, LoraLayer) for module in scorer.modules())
         rank = scorer.model.peft_config["default"].r
         self.ones = torch.ones(layers + ends, rank, device=scorer.device)
-        self.base = Policy(b"", torch.zeros_like(self.ones), None)
+        self.base = RowConditioning(b"", torch.zeros_like(self.ones), None)
         self.soft_tokens = scorer.card.soft_tokens if scorer.prompt is not None else 0
 
-    def at(self, weights: tuple[float, ...], temperature: tuple[float, ...]) -> Policy:
+    def at(self, weights: tuple[float, ...], temperature: tuple[float, ...]) -> RowConditioning:
         """The trained model at these weights; only a temperature-conditioned one reads the temperatures' ratios."""
         scorer = self.scorer
         w = torch.tensor([weights], dtype=torch.float32, device=scorer.device)
         beta = torch.tensor([temperature], dtype=torch.float32, device=scorer.device)
         conditions = scorer.conditions(w, beta)
-        return Policy(
+        return RowConditioning(
             key=conditions.cpu().numpy().tobytes(),
             gates=scorer.gates(conditions)[0] if scorer.gates is not None else self.ones,
             soft=scorer.prompt(conditions)[0] if scorer.prompt is not None else None,

@@ -13,10 +13,9 @@ from collections.abc import Sequence
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve import keys
-from serve.errors import ServiceError, busy, internal, timed_out, unavailable
-from serve.metrics import Metrics
-from serve.service_settings import is_local
+from serve.http.access import admits, is_local, presented
+from serve.http.metrics import Metrics
+from serve.http.service_errors import ServiceError, busy, internal, timed_out, unavailable
 
 OPEN = ("/healthz", "/readyz")
 """Routes that need no key and are never turned away: those who watch the service must reach it."""
@@ -63,7 +62,7 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        answer = _Answer(send)
+        answer = _TrackedSend(send)
         start = time.perf_counter()
         counted = scope["path"] not in OPEN
         self.running += counted
@@ -85,7 +84,7 @@ class Gate:
             self.metrics.requests.labels(_route(scope), status).inc()
             self.metrics.seconds.labels(_route(scope)).observe(time.perf_counter() - start)
 
-    async def _pass(self, scope: Scope, receive: Receive, answer: _Answer) -> None:
+    async def _pass(self, scope: Scope, receive: Receive, answer: _TrackedSend) -> None:
         headers = Headers(scope=scope)
         if scope["path"] not in OPEN:
             self._admit(scope, headers)
@@ -104,8 +103,8 @@ class Gate:
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         if self.hashes:
-            key = keys.presented(headers.get("authorization", ""))
-            if key is None or not keys.admits(self.hashes, key):
+            key = presented(headers.get("authorization", ""))
+            if key is None or not admits(self.hashes, key):
                 error = ServiceError(401, "give an API key: `Authorization: Bearer KEY`", code="invalid_api_key")
                 error.headers = {"WWW-Authenticate": 'Bearer, Basic realm="cosdpo: any name, key as password"'}
                 raise error
@@ -120,7 +119,7 @@ class Gate:
             raise ServiceError(415, "send JSON, with the header `Content-Type: application/json`")
 
 
-class _Answer:
+class _TrackedSend:
     """The way back to the client, which remembers what has gone over it."""
 
     def __init__(self, send: Send) -> None:

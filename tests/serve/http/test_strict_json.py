@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from serve.errors import ServiceError
-from serve.strict_json import parse
+from serve.http.service_errors import ServiceError
+from serve.http.strict_json import parse
 
 REFUSED = [
     (b"NaN", "NaN"),

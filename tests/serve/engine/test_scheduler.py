@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from cosdpo.errors import InputError
-from serve.generation import EngineStopped
-from tests.serve.engine.schedules import ask, check_budget, check_empty, core_of, finish, generation, play
+from serve.engine.requests import EngineStopped
+from tests.serve.engine.scheduling import ask, batching_of, check_budget, check_empty, finish, generation, play
 from tests.tiny_models import CONTEXT
 
 LONG = [3 + i % 40 for i in range(30)]
@@ -19,8 +19,8 @@ LONG = [3 + i % 40 for i in range(30)]
 @pytest.mark.parametrize("seed", range(6))
 def test_memory_stays_within_the_budget_and_comes_back(make_twins, seed):
     scorer, _ = make_twins("gpt2-tied", conditioning="both", scope=("response", "sequence")[seed % 2])
-    core, told = play(scorer, 100 + seed, requests=25, cancels=0.4)  # checks both after every step
-    stats = core.stats
+    batching, told = play(scorer, 100 + seed, requests=25, cancels=0.4)  # checks both after every step
+    stats = batching.stats
     assert stats.finished + stats.cancelled == len(told)
     assert stats.finished > 0
     assert stats.cancelled > 0
@@ -28,10 +28,12 @@ def test_memory_stays_within_the_budget_and_comes_back(make_twins, seed):
 
 def test_a_prompt_is_encoded_once_for_all_trade_offs_with_scope_response(make_twins):
     scorer, _ = make_twins("gpt2-tied", scope="response")
-    core = core_of(scorer, prefill_tokens=8)
-    told = [ask(core, generation(LONG, weights=(w, 1 - w), temperature=(t, t))) for w in (0, 0.5, 1) for t in (0.5, 1)]
-    finish(core)
-    assert core.stats.encoded_tokens == len(LONG) - 1
+    batching = batching_of(scorer, prefill_tokens=8)
+    told = [
+        ask(batching, generation(LONG, weights=(w, 1 - w), temperature=(t, t))) for w in (0, 0.5, 1) for t in (0.5, 1)
+    ]
+    finish(batching)
+    assert batching.stats.encoded_tokens == len(LONG) - 1
     assert [t.last.usage.cached_tokens for t in told] == [0] + [len(LONG) - 1] * 5
     made = [len(t.sequence.tokens) for t in told]
     assert [t.last.usage.completion_tokens for t in told] == made
@@ -41,145 +43,149 @@ def test_a_prompt_is_encoded_once_for_all_trade_offs_with_scope_response(make_tw
 
 def test_with_scope_sequence_a_trade_off_and_the_base_have_a_prefix_each(make_twins):
     scorer, _ = make_twins("gpt2-tied", scope="sequence")  # three soft tokens
-    core = core_of(scorer)
+    batching = batching_of(scorer)
     for weights in ((0.5, 0.5), (0.5, 0.5), (0.2, 0.8)):
-        ask(core, generation(LONG, weights=weights, temperature=(1.0, 1.0)))
-    finish(core)
-    assert core.stats.encoded_tokens == (len(LONG) - 1) + 2 * (len(LONG) - 1 + 3)
+        ask(batching, generation(LONG, weights=weights, temperature=(1.0, 1.0)))
+    finish(batching)
+    assert batching.stats.encoded_tokens == (len(LONG) - 1) + 2 * (len(LONG) - 1 + 3)
 
 
 @pytest.mark.parametrize("scope", ["response", "sequence"])
 def test_a_kept_prompt_and_a_shared_beginning_are_not_encoded_again(make_twins, scope):
     scorer, _ = make_twins("llama-tied", conditioning="gated_lora", scope=scope)
-    core = core_of(scorer)
+    batching = batching_of(scorer)
     told = []
     for prompt in (LONG, LONG, LONG[:20], [*LONG[:25], 7, 8, 9]):
-        told.append(ask(core, generation(prompt)))
-        finish(core)
+        told.append(ask(batching, generation(prompt)))
+        finish(batching)
     assert [t.last.usage.cached_tokens for t in told] == [0, 29, 19, 25]
-    assert core.stats.encoded_tokens == 29 + 0 + 0 + 2
-    alone = ask(core_again := core_of(scorer), told[-1].request)
+    assert batching.stats.encoded_tokens == 29 + 0 + 0 + 2
+    alone = ask(core_again := batching_of(scorer), told[-1].request)
     finish(core_again)
     assert alone.sequence.tokens == told[-1].sequence.tokens
 
 
 def test_prompts_with_a_common_beginning_that_come_together_encode_it_once(make_twins):
     scorer, _ = make_twins("gpt2-tied", conditioning="gated_lora", scope="response")
-    core = core_of(scorer, prefill_tokens=4)
+    batching = batching_of(scorer, prefill_tokens=4)
     for last in range(5):
-        ask(core, generation([*LONG, 3 + last, 9]))
-    finish(core)
-    assert core.stats.encoded_tokens == len(LONG) + 5
+        ask(batching, generation([*LONG, 3 + last, 9]))
+    finish(batching)
+    assert batching.stats.encoded_tokens == len(LONG) + 5
 
 
 def test_kept_prompts_give_way_to_admission_the_oldest_first(make_twins):
     scorer, _ = make_twins("gpt2-tied", conditioning="gated_lora", scope="response")
-    core = core_of(scorer, kv_tokens=48 + 65, prefix_tokens=100)  # a slot takes all 48 positions
+    batching = batching_of(scorer, kv_tokens=48 + 65, prefix_tokens=100)  # a slot takes all 48 positions
     prompts = [[3 + i, *LONG] for i in range(4)]
     for prompt in (*prompts[:2], prompts[0]):
-        ask(core, generation(prompt))
-        finish(core)
-    assert core.stats.encoded_tokens == 60
-    ask(core, generation(prompts[2]))  # 48 + 30 do not fit beside two prompts of 30
-    finish(core)
-    before = core.stats.encoded_tokens
-    ask(core, generation(prompts[0]))
-    finish(core)
-    assert core.stats.encoded_tokens == before
-    ask(core, generation(prompts[1]))
-    finish(core)
-    assert core.stats.encoded_tokens == before + 30
+        ask(batching, generation(prompt))
+        finish(batching)
+    assert batching.stats.encoded_tokens == 60
+    ask(batching, generation(prompts[2]))  # 48 + 30 do not fit beside two prompts of 30
+    finish(batching)
+    before = batching.stats.encoded_tokens
+    ask(batching, generation(prompts[0]))
+    finish(batching)
+    assert batching.stats.encoded_tokens == before
+    ask(batching, generation(prompts[1]))
+    finish(batching)
+    assert batching.stats.encoded_tokens == before + 30
 
 
 def test_requests_wait_in_order_for_memory(make_twins):
     scorer, _ = make_twins("gpt2-tied", conditioning="gated_lora", scope="response")
-    core = core_of(scorer, kv_tokens=2 * CONTEXT + 10, prefix_tokens=0)
-    told = [ask(core, generation([5 + i, 6], max_new_tokens=3 + i)) for i in range(4)]
-    core.step()
-    assert core.stats.waiting == 2
+    batching = batching_of(scorer, kv_tokens=2 * CONTEXT + 10, prefix_tokens=0)
+    told = [ask(batching, generation([5 + i, 6], max_new_tokens=3 + i)) for i in range(4)]
+    batching.step()
+    assert batching.stats.waiting == 2
     order = []
-    while core.busy:
-        core.step()
-        check_budget(core)
+    while batching.busy:
+        batching.step()
+        check_budget(batching)
         order += [i for i, t in enumerate(told) if t.items and t.last.usage and i not in order]
     assert order == [0, 1, 2, 3]
 
 
 def test_what_can_never_run_is_refused(make_twins):
     scorer, _ = make_twins("gpt2-tied", conditioning="both", scope="response")
-    core = core_of(scorer, kv_tokens=80)
+    batching = batching_of(scorer, kv_tokens=80)
     with pytest.raises(InputError, match="the prompt has 46 tokens; this model reads 45"):
-        core.sequence(generation([5] * 46), print)
+        batching.sequence(generation([5] * 46), print)
     with pytest.raises(InputError, match="max_new_tokens 40 does not fit into the 80 tokens"):
-        core.sequence(generation([5] * 40, max_new_tokens=40), print)
-    core.sequence(generation([5] * 20, max_new_tokens=20), print)
+        batching.sequence(generation([5] * 40, max_new_tokens=40), print)
+    batching.sequence(generation([5] * 20, max_new_tokens=20), print)
     with pytest.raises(InputError, match="does not fit"):  # for it needs two slots
-        core.sequence(generation([5] * 20, max_new_tokens=20, temperature=(1.0, 1.0)), print)
+        batching.sequence(generation([5] * 20, max_new_tokens=20, temperature=(1.0, 1.0)), print)
 
 
 def test_cancelling_frees_everything_before_the_next_step(make_twins):
     scorer, _ = make_twins("gpt2-tied", scope="sequence")
-    core = core_of(scorer, prefill_tokens=4, max_running=4)
-    running = ask(core, generation([5, 6], max_new_tokens=40, temperature=(1.0, 1.0)))
+    batching = batching_of(scorer, prefill_tokens=4, max_running=4)
+    running = ask(batching, generation([5, 6], max_new_tokens=40, temperature=(1.0, 1.0)))
     while not running.items:
-        core.step()
-    preparing = ask(core, generation(LONG))
-    waiting = ask(core, generation(LONG, temperature=(1.0, 1.0)))
-    core.step()
-    assert (len(core.schedule.running), len(core.schedule.preparing), len(core.schedule.waiting)) == (1, 1, 1)
+        batching.step()
+    preparing = ask(batching, generation(LONG))
+    waiting = ask(batching, generation(LONG, temperature=(1.0, 1.0)))
+    batching.step()
+    assert (len(batching.scheduler.running), len(batching.scheduler.preparing), len(batching.scheduler.waiting)) == (
+        1,
+        1,
+        1,
+    )
     seen = len(running.items)
     for told in (running, preparing, waiting):
         told.sequence.cancelled = True
-    core.step()
-    check_empty(core)
-    assert not core.busy
-    assert core.stats.cancelled == 3
-    assert core.stats.kv_tokens_used == core.stats.prefix_tokens
+    batching.step()
+    check_empty(batching)
+    assert not batching.busy
+    assert batching.stats.cancelled == 3
+    assert batching.stats.kv_tokens_used == batching.stats.prefix_tokens
     assert len(running.items) == seen
 
 
 def test_a_long_prompt_stops_neither_those_who_decode_nor_short_prompts(make_twins):
     scorer, _ = make_twins("gpt2-tied", conditioning="gated_lora", scope="response")
-    core = core_of(scorer, prefill_tokens=4, kv_tokens=8000)
-    decoding = ask(core, generation([5], max_new_tokens=40))
-    core.step()
-    long = ask(core, generation(LONG))
+    batching = batching_of(scorer, prefill_tokens=4, kv_tokens=8000)
+    decoding = ask(batching, generation([5], max_new_tokens=40))
+    batching.step()
+    long = ask(batching, generation(LONG))
     stream_of_short = []
     for step in range(1, 30):
-        stream_of_short.append(ask(core, generation([3 + step, 4, 5, 6], max_new_tokens=1)))
-        core.step()
+        stream_of_short.append(ask(batching, generation([3 + step, 4, 5, 6], max_new_tokens=1)))
+        batching.step()
         assert len(decoding.sequence.tokens) == step + 1  # a token in every step
     assert stream_of_short[0].items
     # A quarter of 4 tokens per step is the oldest prompt's, whatever short ones come: 29 tokens in 29 steps.
-    core.step()
+    batching.step()
     assert long.items or long.sequence.rows[0].slot is not None
 
 
 def test_nan_fails_the_row_that_has_it_and_leaves_no_trace(make_twins):
     scorer, _ = make_twins("gpt2-tied", conditioning="gated_lora", scope="response")
-    core = core_of(scorer)
-    sick = ask(core, generation([5, 6], max_new_tokens=20))
-    well = ask(core, generation([7, 8], max_new_tokens=20))
-    core.step()
-    core.step()
+    batching = batching_of(scorer)
+    sick = ask(batching, generation([5, 6], max_new_tokens=20))
+    well = ask(batching, generation([7, 8], max_new_tokens=20))
+    batching.step()
+    batching.step()
     with torch.inference_mode():
         for keys in sick.sequence.rows[0].slot.key_layers():
             keys[:, :3] = math.nan
-    core.step()
+    batching.step()
     assert isinstance(sick.items[-1], EngineStopped)
-    again = ask(core, replace(sick.request))  # takes the slot that was freed
-    finish(core)
-    alone = core_of(scorer)
+    again = ask(batching, replace(sick.request))  # takes the slot that was freed
+    finish(batching)
+    alone = batching_of(scorer)
     expected = [ask(alone, replace(well.request)), ask(alone, replace(sick.request))]
     finish(alone)
     assert [well.sequence.tokens, again.sequence.tokens] == [t.sequence.tokens for t in expected]
-    assert core.stats.failed == 1
+    assert batching.stats.failed == 1
 
 
 def test_rows_stay_together_and_pools_shrink_for_others(make_twins):
     scorer, _ = make_twins("gpt2-tied", conditioning="gated_lora", scope="response")
-    core = core_of(scorer)
-    memory = core.memory
+    batching = batching_of(scorer)
+    memory = batching.memory
     with torch.inference_mode():
         slots = [memory.take_slot(48) for _ in range(5)]
         pool = slots[0].pool

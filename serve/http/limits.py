@@ -1,12 +1,39 @@
-"""What one request may ask for, beyond what the schemas say: sizes that the settings of the service set."""
+"""What one request may ask for, beyond what the schemas say: sizes that belong to the settings of the service."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from serve.backend import Ask
-from serve.errors import ServiceError
-from serve.service_settings import Limits
+from pydantic import BaseModel, ConfigDict, Field
+
+from serve.http.backend import Ask
+from serve.http.service_errors import ServiceError
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Limits(BaseModel):
+    """What one request may ask for; more is refused with 400, or 413 for the body."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
+
+    body_bytes: Positive = 1 << 20
+    """Bytes of a request's body."""
+    prompt_chars: Positive = 100_000
+    """Characters of a prompt, of all messages of a chat, or of a candidate."""
+    new_tokens: Positive = 1024
+    """Tokens of one generated text."""
+    n: Positive = 8
+    """Texts of one request: its n times its prompts."""
+    candidates: Positive = 64
+    """Candidates of one scoring request."""
+    documents: Positive = 2000
+    """Documents of one ranking request."""
+    features: Positive = 4096
+    """Features of one document."""
+    requests: Positive = 512
+    """Requests that are answered at the same time; more get 429."""
 
 
 def check_ask(limits: Limits, ask: Ask) -> None:

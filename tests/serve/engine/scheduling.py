@@ -1,4 +1,4 @@
-"""Drives the engine's core by hand: requests that come, finish and are cancelled at random steps."""
+"""Drives continuous batching by hand: requests that come, finish and are cancelled at random steps."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import random
 from dataclasses import dataclass, field
 
 from cosdpo.models.language_scorer import LanguageScorer
-from serve.engine.core import Core
+from serve.engine.continuous_batching import ContinuousBatching
+from serve.engine.engine_settings import EngineSettings
+from serve.engine.requests import Chunk, Generation
 from serve.engine.sequence import Sequence
-from serve.generation import Chunk, Generation
-from serve.settings import EngineSettings
 from tests.tiny_models import VOCABULARY, letters
 
 RATIOS = (0.5, 1.0, 1.0, 3.0, float("inf"))
@@ -34,22 +34,22 @@ class Told:
         return chunk
 
 
-def core_of(scorer: LanguageScorer, **changes: int) -> Core:
-    return Core(scorer.eval(), letters(), EngineSettings(**({"kv_tokens": 4096} | changes)))
+def batching_of(scorer: LanguageScorer, **changes: int) -> ContinuousBatching:
+    return ContinuousBatching(scorer.eval(), letters(), EngineSettings(**({"kv_tokens": 4096} | changes)))
 
 
-def ask(core: Core, request: Generation) -> Told:
+def ask(batching: ContinuousBatching, request: Generation) -> Told:
     items: list[Chunk | Exception] = []
-    told = Told(request, core.sequence(request, items.append), items)
-    core.add(told.sequence)
+    told = Told(request, batching.sequence(request, items.append), items)
+    batching.add(told.sequence)
     return told
 
 
-def finish(core: Core, limit: int = 2000) -> None:
+def finish(batching: ContinuousBatching, limit: int = 2000) -> None:
     for _ in range(limit):
-        if not core.busy:
+        if not batching.busy:
             return
-        core.step()
+        batching.step()
     raise AssertionError(f"still busy after {limit} steps")
 
 
@@ -76,29 +76,29 @@ def random_request(rng: random.Random, earlier: list[Generation], conditioned: b
     )
 
 
-def check_budget(core: Core) -> None:
+def check_budget(batching: ContinuousBatching) -> None:
     """What is counted is what there is, and never more than the budget."""
-    schedule, memory, budget = core.schedule, core.memory, core.settings.kv_tokens
-    prefixes = sum(p.length for p in core.prefixes.known.values())
+    scheduler, memory, budget = batching.scheduler, batching.memory, batching.settings.kv_tokens
+    prefixes = sum(p.length for p in batching.prefixes.known.values())
     slots = sum(len(pool) * length for length, pool in memory.pools.items())
     assert memory.prefixes == prefixes
     assert memory.allocated == prefixes + sum(len(pool.keys[0]) * length for length, pool in memory.pools.items())
     assert memory.allocated <= budget
-    assert schedule.used <= budget
-    assert schedule.rows == sum(len(s.rows) for s in schedule.running + schedule.preparing)
-    assert schedule.rows <= core.settings.max_running
-    assert slots == sum(s.reserved for s in schedule.running) <= schedule.reserved
-    assert core.prefixes.unused <= core.settings.prefix_tokens
-    assert core.prefixes.unused == sum(p.length for p in core.prefixes.known.values() if p.users == 0)
-    assert core.prefixes.making() == [p for p in core.prefixes.known.values() if not p.ready]
+    assert scheduler.used <= budget
+    assert scheduler.rows == sum(len(s.rows) for s in scheduler.running + scheduler.preparing)
+    assert scheduler.rows <= batching.settings.max_running
+    assert slots == sum(s.reserved for s in scheduler.running) <= scheduler.reserved
+    assert batching.prefixes.unused <= batching.settings.prefix_tokens
+    assert batching.prefixes.unused == sum(p.length for p in batching.prefixes.known.values() if p.users == 0)
+    assert batching.prefixes.making() == [p for p in batching.prefixes.known.values() if not p.ready]
 
 
-def check_empty(core: Core) -> None:
+def check_empty(batching: ContinuousBatching) -> None:
     """Everything was given back but prefixes that are kept."""
-    core.memory.tidy()
-    assert not core.memory.pools
-    assert core.schedule.reserved == core.schedule.rows == 0
-    assert core.memory.allocated == core.prefixes.unused
+    batching.memory.tidy()
+    assert not batching.memory.pools
+    assert batching.scheduler.reserved == batching.scheduler.rows == 0
+    assert batching.memory.allocated == batching.prefixes.unused
 
 
 def play(
@@ -108,10 +108,10 @@ def play(
     requests: int = 10,
     cancels: float = 0.15,
     **changes: object,
-) -> tuple[Core, list[Told]]:
+) -> tuple[ContinuousBatching, list[Told]]:
     """A random schedule under random limits; invariants are checked after every step."""
     rng = random.Random(seed)
-    core = core_of(
+    batching = batching_of(
         scorer,
         prefill_tokens=rng.choice([1, 3, 7, 64]),
         max_running=rng.choice([2, 3, 8]),
@@ -119,12 +119,12 @@ def play(
         prefix_tokens=rng.choice([0, 40, 200]),
     )
     told: list[Told] = []
-    while len(told) < requests or core.busy:
+    while len(told) < requests or batching.busy:
         while len(told) < requests and rng.random() < 0.5:
-            told.append(ask(core, random_request(rng, [t.request for t in told], conditioned, **changes)))
+            told.append(ask(batching, random_request(rng, [t.request for t in told], conditioned, **changes)))
         if told and rng.random() < cancels:
             rng.choice(told).sequence.cancelled = True
-        core.step()
-        check_budget(core)
-    check_empty(core)
-    return core, told
+        batching.step()
+        check_budget(batching)
+    check_empty(batching)
+    return batching, told

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from cosdpo.evaluation.front import Measured, build
-from serve.backend import TradeOff
-from serve.ranking import RankingService
+from serve.http.backend import TradeOff
+from serve.ranking_service import RankingService
 from tests.serve.conftest import Serve
 
 pytestmark = pytest.mark.anyio

@@ -10,12 +10,11 @@ from typing import cast
 
 from fastapi import Request
 
-from serve.backend import Ask, Backend, EffectivePolicy, Part
-from serve.errors import unavailable
-from serve.generation import FinishReason, TokenLogprob, Usage
-from serve.limits import check_ask
-from serve.metrics import Metrics, Stopwatch
-from serve.service_settings import Limits
+from serve.engine.requests import FinishReason, TokenLogprob, Usage
+from serve.http.backend import Ask, Backend, EffectivePolicy, Part
+from serve.http.limits import Limits, check_ask
+from serve.http.metrics import Metrics, Stopwatch
+from serve.http.service_errors import unavailable
 
 
 @dataclass(frozen=True)

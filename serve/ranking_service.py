@@ -17,10 +17,10 @@ from cosdpo.models.ranking_scorer import RankingScorer
 from cosdpo.models.temperature import temperatures
 from cosdpo.simplex import normalise
 from serve import checkpoint
-from serve.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff, only
-from serve.errors import ServiceError, blaming, busy
-from serve.language import check_model
-from serve.service_settings import Settings
+from serve.http.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff, only
+from serve.http.service_errors import ServiceError, blaming, busy
+from serve.language_service import check_model
+from serve.service_settings import ServiceSettings
 
 BATCH_DOCUMENTS = 8192
 """Documents scored together, unless one list alone has more."""
@@ -38,7 +38,7 @@ class _Waiting:
 class RankingService:
     """One ranker, loaded; it never changes. See backend.Backend for its methods."""
 
-    def __init__(self, folder: Path, settings: Settings, base: str = "", name: str = "") -> None:
+    def __init__(self, folder: Path, settings: ServiceSettings, base: str = "", name: str = "") -> None:
         """Loads the checkpoint; `base` is part of it and not read.
 
         Raises:

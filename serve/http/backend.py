@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-from serve.generation import Chunk
+from serve.engine.requests import Chunk
 
 Weights = list[float] | dict[str, float] | None
 Beta = float | list[float] | None
