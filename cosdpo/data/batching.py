@@ -18,7 +18,6 @@ from torch import Tensor
 from cosdpo.arrays import Floats, Integers
 from cosdpo.config import Comparisons, DataConfig
 from cosdpo.data.comparisons import pairwise_preferences, target_distribution
-from cosdpo.data.preferences import Preferences
 from cosdpo.errors import InputError
 from cosdpo.losses import listwise_dpo, pairwise_dpo, plackett_luce
 
@@ -94,18 +93,6 @@ class PreferenceData:
         self.margins: list[Floats] | None = None
         self.form = data.comparisons
         self.lengths = np.array([c.tokens for c in self.contexts])
-
-    @classmethod
-    def of(
-        cls,
-        preferences: Preferences,
-        rows: Sequence[int],
-        contexts: Sequence[Any],
-        reference: Sequence[Floats] | None,
-        data: DataConfig,
-    ) -> PreferenceData:
-        """Joins tokenised contexts with the scores of the rows they came from."""
-        return cls(contexts, [preferences.scores(row) for row in rows], reference, data)
 
     def __len__(self) -> int:
         return len(self.contexts)

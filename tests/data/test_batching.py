@@ -6,13 +6,11 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
 from cosdpo.config import DataConfig
 from cosdpo.data.batching import BatchOrder, PreferenceData, length_batches
-from cosdpo.data.preferences import Preferences, schema
 from cosdpo.errors import InputError
 
 
@@ -77,18 +75,6 @@ def test_an_objective_without_any_comparison_is_refused(comparisons):
     data = PreferenceData([Context("a", 1), Context("b", 1)], scores, [np.zeros(2), np.zeros(2)], settings)
     with pytest.raises(InputError, match="objective short has no comparison"):
         data.comparisons(["kind", "short"])
-
-
-def test_contexts_keep_the_scores_of_the_rows_they_came_from():
-    columns = {
-        "context": ["p", "q", "r"],
-        "candidates": [["a", "b"]] * 3,
-        "score:x": [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]],
-    }
-    preferences = Preferences(pa.table(columns, schema=schema(["x"])), ("x",))
-    # Row 1 did not fit the model and was dropped.
-    data = PreferenceData.of(preferences, [0, 2], [Context("p", 1), Context("r", 1)], [np.zeros(2)] * 2, DataConfig())
-    assert data.batch([0, 1]).targets[:, 0].tolist() == [[1, 0], [0, 1]]
 
 
 class TestLengthBatches:
