@@ -46,7 +46,7 @@ from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData, graded_labels
 from cosdpo.data.ranking_splits import WORLD_SEED, fold_count, read_split
 from cosdpo.evaluation.ndcg import mean_ndcg
-from cosdpo.losses import conditioned_loss, listwise_dpo
+from cosdpo.losses import conditioned_loss, labelled_for, listwise_dpo
 from cosdpo.models.list_network import ListNetwork
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser
@@ -177,7 +177,7 @@ def assert_equal(scorer: RankingScorer, data: RankingData, config: Config) -> No
     batch = data.batch(contexts)
     rewards = (scorer(batch.contexts, draw.weights, draw.temperatures) - batch.reference) * batch.mask
     losses = other.objectives.losses(rewards, batch, draw.temperatures)
-    ours = conditioned_loss(draw.weights, losses, batch.targets.any(-1)).mean()
+    ours = conditioned_loss(draw.weights, losses, labelled_for(batch.scores)).mean()
     ours.backward()
     gradients = ([p.grad.flatten() for p in net.parameters()] for net in (scorer.network, other.model.network))
     a, b = (torch.cat(list(parts)) for parts in gradients)

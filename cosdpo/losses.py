@@ -54,9 +54,21 @@ def preferences_across(scores: Tensor, group: int) -> Tensor:
 
     Args:
         scores: [B, m, n], NaN where a candidate does not exist or is unlabelled: it is then in no pair.
+        group: 1 compares the candidates of each context with each other alone.
     """
     lists: Tensor = scores.unflatten(0, (-1, group)).transpose(1, 2).flatten(2)
     return lists[..., :, None] > lists[..., None, :]
+
+
+def labelled_for(scores: Tensor) -> Tensor:
+    """[B, m] true where a context carries a preference for objective j: two of its labels differ.
+
+    Args:
+        scores: [B, m, n], NaN where a candidate does not exist or is unlabelled.
+    """
+    missing = scores.isnan()
+    highest = scores.masked_fill(missing, float("-inf")).amax(-1)
+    return highest > scores.masked_fill(missing, float("inf")).amin(-1)
 
 
 def plackett_luce(rewards: Tensor, scores: Tensor, beta: Tensor) -> Tensor:

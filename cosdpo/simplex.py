@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from pymoo.util.ref_dirs import get_reference_directions
-from scipy.special import betaincinv
 
 from cosdpo.arrays import Floats
 from cosdpo.errors import InputError
@@ -51,6 +49,8 @@ def das_dennis(objectives: int, partitions: int) -> Floats:
     """
     if objectives == 1:
         return np.ones((1, 1))
+    from pymoo.util.ref_dirs import get_reference_directions  # here: who scores and serves needs no grid
+
     grid: Floats = get_reference_directions("das-dennis", objectives, n_partitions=partitions)
     return grid
 
@@ -81,6 +81,8 @@ def dirichlet(rng: np.random.Generator, count: int, objectives: int, alpha: floa
         return np.ones((count, 1))
     if not stratified:
         return rng.dirichlet(np.full(objectives, alpha), size=count)
+    from scipy.special import betaincinv  # here: the models import this module, and only training draws
+
     draws = np.empty((count, objectives))
     stick = np.ones(count)
     for j in range(objectives - 1):

@@ -15,6 +15,7 @@ from torch import Tensor
 from cosdpo.losses import (
     conditioned_loss,
     cosmos_penalty,
+    labelled_for,
     listwise_dpo,
     modpo_margins,
     pairwise_dpo,
@@ -227,6 +228,14 @@ class TestPreferencesAcross:
         for j in range(3):
             values = scores[:, j].reshape(2, 12)
             assert torch.equal(preferred[:, j], values[:, :, None] > values[:, None, :])
+
+
+def test_a_context_is_labelled_for_objectives_of_which_two_labels_differ():
+    nan = math.nan
+    scores = tensor([[0, 1, nan], [2, 2, nan]], [[nan, nan, nan], [3, 3, 4]], [[5, nan, nan], [-1, 0, 0]])
+    assert labelled_for(scores).tolist() == [[True, False], [False, True], [False, True]]
+    pairs = preferences_across(scores, 1).any((2, 3))
+    assert torch.equal(labelled_for(scores), pairs)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4])

@@ -20,7 +20,7 @@ from cosdpo.tasks.language import LanguageTask
 from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.training_state import Clock
 
-MEASURES = ("accuracy", "loss", "margin", "kl")
+MEASURES = ("accuracy", "loss", "kl")
 
 
 def referenced(config: Config) -> list[PreferenceData]:
@@ -35,8 +35,8 @@ def referenced(config: Config) -> list[PreferenceData]:
 
 
 def run(config: Config, sides: list[PreferenceData], ratios: list[float]) -> dict[str, Any]:
-    """Trains at config.temperature and measures at its multiples `ratios`: accuracy, loss and margin [R, N, m], and
-    the distance from the base [R, N] in nats per token.
+    """Trains at config.temperature and measures at its multiples `ratios`: accuracy and loss [R, N, m], and the
+    distance from the base [R, N] in nats per token.
     """
     torch.manual_seed(config.seed)
     scorer = LanguageScorer.create(config, load_base(config.model.base, torch.float32))
@@ -53,7 +53,7 @@ def run(config: Config, sides: list[PreferenceData], ratios: list[float]) -> dic
     distances = [divergence(scorer, sides[1], len(sides[1]), w, beta, ratios, tokens) for w in grid]
     found = {
         name: [[getattr(of_w[r], name).tolist() for of_w in along] for r in range(len(ratios))]
-        for name in ("accuracy", "loss", "margin")
+        for name in ("accuracy", "loss")
     }
     kl = np.array(distances).T.tolist()
     return {"seconds": clock.seconds, "ratios": ratios, "weights": grid.tolist(), **found, "kl": kl}

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from cosdpo.arrays import Floats, Integers
 from cosdpo.config import Comparisons, DataConfig
-from cosdpo.data.comparisons import pairwise_preferences, target_distribution
-from cosdpo.data.preferences import Preferences
+from cosdpo.data.comparisons import comparison_counts, label_matrix, target_distribution
 from cosdpo.errors import InputError
-from cosdpo.losses import listwise_dpo, pairwise_dpo, plackett_luce
+from cosdpo.losses import listwise_dpo, pairwise_dpo, plackett_luce, preferences_across
 
 BATCHES_SORTED_TOGETHER = 32
 """Length bucketing sorts this many shuffled batches by length: long enough for little padding in attention, short
@@ -41,14 +41,13 @@ class Batch:
     """What the losses compare (data.comparisons)."""
     scores: Tensor
     """[B, m, n] labels, NaN where a candidate does not exist or is unlabelled."""
-    preferred: Tensor
-    """[B, m, n, n] bool, [b, j, i, k] true where objective j prefers candidate i to k; empty for rankers."""
-    targets: Tensor
-    """[B, m, n] target distributions; zero where the context carries no preference for objective j."""
     items: int
     """Tokens or documents in the batch."""
+    targets: Tensor | None = None
+    """[B, m, n] target distributions of listwise losses; zero where the context carries no preference for objective
+    j."""
     margins: Tensor | None = None
-    """[B, n] what MO-DPO subtracts from the rewards (losses.margin_rewards)."""
+    """[B, n] what MO-DPO subtracts from the rewards (losses.modpo_margins)."""
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on `device`."""
@@ -58,9 +57,10 @@ class Batch:
     def losses(self, rewards: Tensor, beta: Tensor) -> Tensor:
         """L_j of each context, [B, m], from rewards [B, n] and temperatures [B, m]."""
         if self.form == "pairwise":
-            return pairwise_dpo(rewards, self.preferred, beta)
+            return pairwise_dpo(rewards, preferences_across(self.scores, 1), beta)
         if self.form == "rankings":
             return plackett_luce(rewards, self.scores, beta)
+        assert self.targets is not None
         return listwise_dpo(rewards, self.targets.to(rewards.dtype), beta, self.mask)
 
 
@@ -76,7 +76,7 @@ class PreferenceData:
         reference: Sequence[Floats] | None,
         data: DataConfig,
     ) -> None:
-        """Reads the comparisons out of the scores.
+        """Reads the labels out of the scores.
 
         Args:
             contexts: N inputs of the scorer, with a `tokens` attribute by which they are bucketed.
@@ -84,28 +84,14 @@ class PreferenceData:
             reference: per context the candidates' reference scores, [n]; None sets zeros until they are known.
         """
         self.contexts = list(contexts)
-        self.preferred = [pairwise_preferences(s) for s in scores]
-        self.targets = [target_distribution(s, data.targets) for s in scores]
-        self.scores = [
-            np.array([[np.nan] * t.shape[1] if row is None else row for row in s], dtype=np.float64)
-            for s, t in zip(scores, self.targets, strict=True)
-        ]
-        self.reference = list(reference or (np.zeros(t.shape[1]) for t in self.targets))
-        self.margins: list[Floats] | None = None
         self.form = data.comparisons
+        self.scores = [label_matrix(s) for s in scores]
+        self.targets: list[Floats] | None = None
+        if self.form == "listwise":
+            self.targets = [target_distribution(s, data.targets) for s in scores]
+        self.reference = list(reference or (np.zeros(labels.shape[1]) for labels in self.scores))
+        self.margins: list[Floats] | None = None
         self.lengths = np.array([c.tokens for c in self.contexts])
-
-    @classmethod
-    def of(
-        cls,
-        preferences: Preferences,
-        rows: Sequence[int],
-        contexts: Sequence[Any],
-        reference: Sequence[Floats] | None,
-        data: DataConfig,
-    ) -> PreferenceData:
-        """Joins tokenised contexts with the scores of the rows they came from."""
-        return cls(contexts, [preferences.scores(row) for row in rows], reference, data)
 
     def __len__(self) -> int:
         return len(self.contexts)
@@ -128,38 +114,29 @@ class PreferenceData:
 
     def counts(self) -> Floats:
         """`comparisons` of objectives that may have none."""
-        if self.form == "pairwise":
-            per_context = [preferred.sum((1, 2)) for preferred in self.preferred]
-        elif self.form == "rankings":
-            per_context = [preferred.any(2).sum(1) for preferred in self.preferred]
-        else:
-            per_context = [preferred.any((1, 2)) for preferred in self.preferred]
-        counts: Floats = np.sum(per_context, axis=0).astype(np.float64)
+        counts: Floats = np.sum([comparison_counts(labels, self.form) for labels in self.scores], axis=0)
         return counts
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The contexts at `indices`, padded to the longest list of candidates."""
-        n = max(len(self.reference[i]) for i in indices)
-        m = self.targets[0].shape[0]
-        size = len(indices)
-        reference, mask = torch.zeros(size, n), torch.zeros(size, n, dtype=torch.bool)
-        preferred, targets = torch.zeros(size, m, n, n, dtype=torch.bool), torch.zeros(size, m, n)
-        scores = torch.full((size, m, n), torch.nan, dtype=torch.float64)
-        for row, index in enumerate(indices):
-            count = len(self.reference[index])
-            scores[row, :, :count] = torch.from_numpy(self.scores[index])
-            reference[row, :count] = torch.from_numpy(self.reference[index])
-            mask[row, :count] = True
-            preferred[row, :, :count, :count] = torch.from_numpy(self.preferred[index])
-            targets[row, :, :count] = torch.from_numpy(self.targets[index])
         contexts = [self.contexts[i] for i in indices]
-        margins = None
-        if self.margins is not None:
-            margins = torch.zeros(size, n)
-            for row, index in enumerate(indices):
-                margins[row, : len(self.margins[index])] = torch.from_numpy(self.margins[index])
-        items = sum(c.tokens for c in contexts)
-        return Batch(contexts, reference, mask, self.form, scores, preferred, targets, items, margins)
+
+        def padded(rows: Sequence[Floats], value: float = 0.0) -> Tensor:
+            """Rows [..., n_i] as [B, ..., n]."""
+            chosen = [torch.from_numpy(rows[i]) for i in indices]
+            n = max(row.shape[-1] for row in chosen)
+            return torch.stack([F.pad(row, (0, n - row.shape[-1]), value=value) for row in chosen])
+
+        return Batch(
+            contexts=contexts,
+            reference=padded(self.reference).float(),
+            mask=padded([np.ones(len(row), np.bool_) for row in self.reference]),
+            form=self.form,
+            scores=padded(self.scores, torch.nan),
+            items=sum(context.tokens for context in contexts),
+            targets=None if self.targets is None else padded(self.targets).float(),
+            margins=None if self.margins is None else padded(self.margins).float(),
+        )
 
     def in_order_of_length(self, batch_tokens: int) -> Iterator[list[int]]:
         """All indices in batches of at most `batch_tokens` tokens, shortest contexts first."""

@@ -1,4 +1,4 @@
-"""Comparisons: what the scores of one context say to the loss, in pairs or lists; a ranking is the scores themselves.
+"""Comparisons: how many the scores of one context hold, and what they say to a listwise loss.
 
 Shapes: m objectives, n candidates of one context. A label only counts within its list here; only a run that asks for
 training.compare_across compares scores of different contexts (losses.preferences_across).
@@ -10,24 +10,34 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
-from cosdpo.arrays import Booleans, Floats
+from cosdpo.arrays import Floats
+from cosdpo.config import Comparisons
 from cosdpo.errors import InputError
 
 Scores = Sequence[Sequence[float] | None]
 
 
-def pairwise_preferences(scores: Scores) -> Booleans:
-    """[j, i, k] true where objective j ranks candidate i strictly above k, shape [m, n, n].
+def label_matrix(scores: Scores) -> Floats:
+    """The scores as an array [m, n], NaN for an objective without labels."""
+    unlabelled = [np.nan] * _candidates(scores)
+    return np.array([unlabelled if values is None else values for values in scores], dtype=np.float64)
 
-    Ties are in no pair; an objective without labels (None) has none at all.
+
+def comparison_counts(labels: npt.NDArray[np.floating], form: Comparisons) -> Floats:
+    """How many comparisons one context has for each objective, [m].
+
+    Pairs of candidates of which one is above the other; choices of a candidate that has others below it (rankings); or
+    the list itself, where not all of it ties (listwise).
+
+    Args:
+        labels: [m, n], NaN where a candidate is unlabelled: it is then in no comparison.
     """
-    preferred = np.zeros((len(scores), _candidates(scores), _candidates(scores)), dtype=np.bool_)
-    for j, values in enumerate(scores):
-        if values is not None:
-            s = np.asarray(values, dtype=np.float64)
-            preferred[j] = s[:, None] > s[None, :]
-    return preferred
+    if form == "pairwise":
+        return (labels[:, :, None] > labels[:, None]).sum((1, 2)).astype(np.float64)
+    above = labels > np.fmin.reduce(labels, axis=1, keepdims=True)
+    return (above.sum(1) if form == "rankings" else above.any(1)).astype(np.float64)
 
 
 def target_distribution(scores: Scores, kind: Literal["argmax", "proportional", "gains", "softmax"]) -> Floats:

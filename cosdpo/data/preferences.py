@@ -11,7 +11,6 @@ apart.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -91,18 +90,6 @@ class Preferences:
         held[np.random.default_rng(seed).permutation(contexts)[:count]] = True
         rest, out = (self.table.filter(pa.array(mask)).combine_chunks() for mask in (~held[codes], held[codes]))
         return Preferences(rest, self.objectives, self.dropped), Preferences(out, self.objectives)
-
-    def fingerprint(self) -> str:
-        """sha256 of contexts and candidates, in order. Scores do not enter: reference scores do not depend on them."""
-        digest = hashlib.sha256()
-        columns = (self.table.column(name).to_pylist() for name in ("context", "candidates"))
-        for context, candidates in zip(*columns, strict=True):
-            for text in (context, *candidates):
-                raw = text.encode()
-                digest.update(len(raw).to_bytes(8, "little"))  # so that no two different lists read the same
-                digest.update(raw)
-            digest.update(b"\xff" * 8)
-        return digest.hexdigest()
 
     @staticmethod
     def concat(parts: Sequence[Preferences]) -> Preferences:

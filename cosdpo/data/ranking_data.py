@@ -15,6 +15,7 @@ import torch
 from cosdpo.arrays import Floats, Integers, Singles
 from cosdpo.config import DataConfig
 from cosdpo.data.batching import Batch, length_batches
+from cosdpo.data.comparisons import comparison_counts
 from cosdpo.data.packed_lists import PackedLists
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.errors import InputError
@@ -99,11 +100,8 @@ class RankingData:
         Raises:
             InputError: an objective without a single list whose labels differ cannot be trained or judged.
         """
-        starts = self.lists.offsets[:-1]
-        lowest = np.minimum.reduceat(self.labels, starts)
-        above = self.labels > np.repeat(lowest, self.lengths, 0)
-        told = above if self.form == "rankings" else np.logical_or.reduceat(above, starts)
-        counts: Floats = told.sum(0).astype(np.float64)
+        of_lists = np.split(self.labels, self.lists.offsets[1:-1])
+        counts: Floats = np.sum([comparison_counts(labels.T, self.form) for labels in of_lists], axis=0)
         for name, count in zip(objectives, counts, strict=True):
             if count == 0:
                 raise InputError(f"objective {name} has no list in which its labels differ; choose another feature")
@@ -122,9 +120,8 @@ class RankingData:
             mask=mask,
             form=self.form,
             scores=labels.masked_fill(~mask[:, None], torch.nan),
-            preferred=torch.zeros(0),
-            targets=packed.pad(torch.from_numpy(self.targets[rows])).transpose(1, 2),
             items=len(rows),
+            targets=packed.pad(torch.from_numpy(self.targets[rows])).transpose(1, 2),
             margins=None if self.margins is None else packed.pad(torch.from_numpy(self.margins[rows])),
         )
 

@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from transformers import PreTrainedTokenizerBase
 
 from cosdpo.config import DataConfig
-from cosdpo.data.preferences import Preferences
 from cosdpo.errors import InputError
+
+if TYPE_CHECKING:  # the models read TokenizedContext and shall not bring Arrow along
+    from cosdpo.data.preferences import Preferences
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cosdpo.arrays import Floats
 from cosdpo.data.batching import Batch, PreferenceData, length_batches
+from cosdpo.losses import preferences_across
 
 Scorer = Callable[[Sequence[Any], Tensor, Tensor], Tensor]
 
@@ -24,8 +25,6 @@ class Profile:
     """Share of ordered pairs that the implicit reward orders as objective j does; equal rewards count half."""
     loss: Floats
     """Mean DPO loss over the comparisons of objective j, at the temperature asked for."""
-    margin: Floats
-    """Mean difference of the implicit rewards of the pairs that objective j orders, in nats."""
 
 
 def profile(
@@ -76,8 +75,8 @@ def profiles(
             scores: Sequence[Tensor] = [batch.reference] * len(ratios)
         else:
             scores = score(batch.contexts, w.expand(rows), beta.expand(rows))
-        for total, c, one in zip(totals, ratios, scores, strict=True):
-            rewards = ((one - batch.reference) * batch.mask).double()
+        for total, c, at_c in zip(totals, ratios, scores, strict=True):
+            rewards = ((at_c - batch.reference) * batch.mask).double()
             total.add(rewards, batch, (c * beta).expand(rows).double())
     counts = data.counts()
     return [total.profile(counts) for total in totals]
@@ -87,31 +86,26 @@ class _Totals:
     """Sums over the batches at one temperature, [m] each."""
 
     def __init__(self, m: int) -> None:
-        self.right, self.margin, self.pairs, self.loss = (np.zeros(m) for _ in range(4))
+        self.right, self.pairs, self.loss = (np.zeros(m) for _ in range(3))
 
     def add(self, rewards: Tensor, batch: Batch, beta: Tensor) -> None:
         """Counts a batch with rewards [B, n] at temperatures [B, m]."""
-        right, margin, pairs = _ordered(rewards, batch)
+        right, pairs = _ordered(rewards, batch)
         self.right += right
-        self.margin += margin
         self.pairs += pairs
         self.loss += batch.losses(rewards, beta).sum(0).cpu().numpy()
 
     def profile(self, comparisons: Floats) -> Profile:
         """The means, of the losses over the comparisons of each objective, [m]."""
-        return Profile(self.right / self.pairs, self.loss / comparisons, self.margin / self.pairs)
+        return Profile(self.right / self.pairs, self.loss / comparisons)
 
 
-def _ordered(rewards: Tensor, batch: Batch) -> tuple[Floats, Floats, Floats]:
-    """Pairs ordered right (ties half), the sum of their margins, and pairs, per objective, [m] each."""
+def _ordered(rewards: Tensor, batch: Batch) -> tuple[Floats, Floats]:
+    """Pairs ordered right (ties half), and pairs, per objective, [m] each."""
     margins = rewards[:, :, None] - rewards[:, None, :]
     credit = (margins > 0).double() + 0.5 * (margins == 0)
-    preferred = batch.preferred.double()
-    return (
-        torch.einsum("bik,bjik->j", credit, preferred).cpu().numpy(),
-        torch.einsum("bik,bjik->j", margins, preferred).cpu().numpy(),
-        preferred.sum((0, 2, 3)).cpu().numpy(),
-    )
+    preferred = preferences_across(batch.scores, 1).double()
+    return torch.einsum("bik,bjik->j", credit, preferred).cpu().numpy(), preferred.sum((0, 2, 3)).cpu().numpy()
 
 
 def divergence(

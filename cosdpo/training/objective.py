@@ -10,7 +10,7 @@ from torch import Tensor
 from cosdpo.config import Config
 from cosdpo.data.batching import Batch
 from cosdpo.data.training_data import TrainingData
-from cosdpo.losses import conditioned_loss, pairwise_dpo, preferences_across
+from cosdpo.losses import conditioned_loss, labelled_for, pairwise_dpo, preferences_across
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.vertices import rewards_of_ends
 
@@ -44,7 +44,7 @@ class Objectives:
         Asked before the scoring pass whose gradient is taken, as a scorer keeps the state of its last pass and the
         target "rewards" makes passes of its own.
         """
-        labelled = batch.targets.any(-1)
+        labelled = labelled_for(batch.scores)
         if self.target == "labels":
             return lambda rewards, losses: conditioned_loss(weights, losses, labelled, self.penalty)
         ends = rewards_of_ends(strategy, batch, weights, beta, self.common(labelled))

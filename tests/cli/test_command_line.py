@@ -191,7 +191,7 @@ def test_a_validator_of_the_configuration_speaks_for_itself(monkeypatch):
     assert message(["--seed", "13"]) == "seed 13 is unlucky; take another"
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @example("\x85", {"\u2028": "a\r\nb"}, ["", " ", "yes", "1e3", "\ufeff"])
 @given(st.text(), st.dictionaries(st.text(), st.text()), st.lists(st.text()))
 def test_the_written_yaml_reads_as_the_same_configuration(tmp_path_factory, text, scorers, objectives):

@@ -6,13 +6,11 @@ import itertools
 from dataclasses import dataclass
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
 
 from cosdpo.config import DataConfig
 from cosdpo.data.batching import BatchOrder, PreferenceData, length_batches
-from cosdpo.data.preferences import Preferences, schema
 from cosdpo.errors import InputError
 
 
@@ -41,13 +39,23 @@ def test_a_batch_by_hand():
     assert [c.name for c in batch.contexts] == ["b", "a"]
     assert batch.reference.tolist() == [[-3, -4, -5], [-1, -2, 0]]
     assert batch.mask.tolist() == [[True, True, True], [True, True, False]]
-    assert batch.targets.tolist() == [[[0, 1, 0], [0.5, 0.5, 0]], [[1, 0, 0], [0, 0, 0]]]
     nan = float("nan")
     scores = [[[0, 2, 1], [5, 5, 4]], [[1, 0, nan], [nan, nan, nan]]]
     np.testing.assert_array_equal(batch.scores, scores)  # takes NaN for equal
-    pairs = {tuple(index) for index in batch.preferred.nonzero().tolist()}
-    # [context, objective, better, worse]
-    assert pairs == {(0, 0, 1, 0), (0, 0, 1, 2), (0, 0, 2, 0), (0, 1, 0, 2), (0, 1, 1, 2), (1, 0, 0, 1)}
+    assert batch.items == 12
+    assert batch.targets is batch.margins is None
+
+
+def test_targets_are_made_for_listwise_losses():
+    batch = example(comparisons="listwise").batch([1, 0])
+    assert batch.targets is not None
+    assert batch.targets.tolist() == [[[0, 1, 0], [0.5, 0.5, 0]], [[1, 0, 0], [0, 0, 0]]]
+
+
+def test_margins_are_padded_like_references():
+    data = example()
+    data.set_margins([np.array([1.0, 2.0]), np.array([3.0, 4.0, 5.0]), np.array([6.0, 7.0])])
+    assert data.batch([2, 1]).margins.tolist() == [[6, 7, 0], [3, 4, 5]]
 
 
 def test_a_batch_is_as_wide_as_its_own_longest_list():
@@ -55,10 +63,10 @@ def test_a_batch_is_as_wide_as_its_own_longest_list():
 
 
 def test_moving_a_batch_keeps_everything():
-    batch = example().batch([0, 1])
+    batch = example(comparisons="listwise").batch([0, 1])
     moved = batch.to(torch.device("cpu"))
     assert moved.contexts == batch.contexts
-    for name in ("reference", "mask", "preferred", "targets", "scores"):
+    for name in ("reference", "mask", "targets", "scores"):
         torch.testing.assert_close(getattr(moved, name), getattr(batch, name), rtol=0, atol=0, equal_nan=True)
 
 
@@ -77,18 +85,6 @@ def test_an_objective_without_any_comparison_is_refused(comparisons):
     data = PreferenceData([Context("a", 1), Context("b", 1)], scores, [np.zeros(2), np.zeros(2)], settings)
     with pytest.raises(InputError, match="objective short has no comparison"):
         data.comparisons(["kind", "short"])
-
-
-def test_contexts_keep_the_scores_of_the_rows_they_came_from():
-    columns = {
-        "context": ["p", "q", "r"],
-        "candidates": [["a", "b"]] * 3,
-        "score:x": [[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]],
-    }
-    preferences = Preferences(pa.table(columns, schema=schema(["x"])), ("x",))
-    # Row 1 did not fit the model and was dropped.
-    data = PreferenceData.of(preferences, [0, 2], [Context("p", 1), Context("r", 1)], [np.zeros(2)] * 2, DataConfig())
-    assert data.batch([0, 1]).targets[:, 0].tolist() == [[1, 0], [0, 1]]
 
 
 class TestLengthBatches:

@@ -4,29 +4,33 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosdpo.data.comparisons import pairwise_preferences, target_distribution
+from cosdpo.data.comparisons import comparison_counts, label_matrix, target_distribution
 from cosdpo.errors import InputError
+from cosdpo.losses import preferences_across
 
 scores = st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=6)
 
 
-def test_pairs_by_hand() -> None:
-    """Objective 0: 2 > 1 = 1, so only candidate 1 beats the two others; objective 1 is unlabelled."""
-    preferred = pairwise_preferences([[1.0, 2.0, 1.0], None])
-    assert preferred.shape == (2, 3, 3)
-    assert preferred[0].tolist() == [[False] * 3, [True, False, True], [False] * 3]
-    assert not preferred[1].any()
+def test_counts_by_hand() -> None:
+    """Of 2, 1, 1 and 3, five pairs are ordered, two candidates have others below them; ties and gaps are in none."""
+    labels = label_matrix([[2.0, 1.0, 1.0, 3.0], None, [4.0] * 4])
+    labels[2, 0] = np.nan
+    assert comparison_counts(labels, "pairwise").tolist() == [5, 0, 0]
+    assert comparison_counts(labels, "rankings").tolist() == [2, 0, 0]
+    assert comparison_counts(labels, "listwise").tolist() == [1, 0, 0]
 
 
-@given(scores)
-def test_pairs_are_a_strict_order(values: list[float]) -> None:
-    preferred = pairwise_preferences([values])[0]
-    assert not (preferred & preferred.T).any()
-    ties = sum(values[i] == values[k] for i in range(len(values)) for k in range(i))
-    assert preferred.sum() == math.comb(len(values), 2) - ties
+@given(st.lists(st.lists(st.integers(0, 3) | st.just(math.nan), min_size=3, max_size=3), min_size=1, max_size=4))
+def test_counts_are_those_of_the_pairs_that_losses_compare(rows: list[list[float]]) -> None:
+    preferred = preferences_across(torch.tensor([rows], dtype=torch.float64), 1)[0]
+    labels = np.array(rows, dtype=np.float64)
+    assert comparison_counts(labels, "pairwise").tolist() == preferred.sum((1, 2)).tolist()
+    assert comparison_counts(labels, "rankings").tolist() == preferred.any(2).sum(1).tolist()
+    assert comparison_counts(labels, "listwise").tolist() == preferred.any(2).any(1).tolist()
 
 
 def test_targets_by_hand() -> None:
@@ -51,8 +55,7 @@ def test_targets_are_distributions_in_the_order_of_the_scores(values: list[float
     assert (target >= 0).all()
     best = int(np.argmax(values))
     assert target[best] == target.max()
-    for i, k in zip(*np.nonzero(pairwise_preferences([values])[0]), strict=True):
-        assert target[i] >= target[k]
+    assert (np.diff(target[np.argsort(values)]) >= 0).all()
 
 
 @given(scores, st.floats(0.01, 100), st.floats(-100, 100))
@@ -80,6 +83,6 @@ def test_negative_scores_are_refused(kind: str) -> None:
 
 def test_lists_of_different_lengths_are_a_defect() -> None:
     with pytest.raises(ValueError, match="lengths"):
-        pairwise_preferences([[1.0, 2.0], [1.0]])
+        label_matrix([[1.0, 2.0], [1.0]])
     with pytest.raises(ValueError, match="lengths"):
         target_distribution([None], "argmax")

@@ -155,7 +155,6 @@ class TestData:
         assert batch.mask.tolist() == [[True] * 3, [True, True, False]]
         # One document has all of the label in both lists; the other objective has none there.
         assert batch.targets.tolist() == [[[0, 0, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 0]]]
-        assert batch.preferred.numel() == 0
         scores = [[[0, 0, 0], [0, 0, 4]], [[0, 4, math.nan], [0, 0, math.nan]]]
         np.testing.assert_array_equal(batch.scores, scores)  # takes NaN for equal
 

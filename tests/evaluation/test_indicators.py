@@ -47,7 +47,7 @@ class TestNonDominated:
         assert indicators.non_dominated(np.zeros((0, 3))).shape == (0,)
 
     @given(FRONTS)
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_is_the_definition(self, points: Floats) -> None:
         expected = [not any(dominates(q, p) for q in points) for p in points]
         assert indicators.non_dominated(points).tolist() == expected
@@ -69,7 +69,7 @@ class TestHypervolume:
         assert indicators.hypervolume(np.zeros((0, 2)), [0, 0]) == 0
 
     @given(FRONTS)
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     def test_is_inclusion_exclusion(self, points: Floats) -> None:
         reference = np.zeros(points.shape[1])
         expected = volume_by_inclusion_exclusion(points, reference)
@@ -93,7 +93,7 @@ class TestHypervolume:
         assert volume == pytest.approx(1 - 0.5**7, rel=0.02)
 
     @given(FRONTS, st.integers(-5, 5))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_shift_order_and_dominated_points_do_not_matter(self, points: Floats, shift: int) -> None:
         reference = np.full(points.shape[1], -1.0)
         volume = indicators.hypervolume(points, reference)
@@ -102,7 +102,7 @@ class TestHypervolume:
         assert indicators.hypervolume(best, reference) == pytest.approx(volume)
 
     @given(FRONTS)
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_more_points_never_shrink_it(self, points: Floats) -> None:
         reference = np.full(points.shape[1], -1.0)
         assert indicators.hypervolume(points[:-1], reference) <= indicators.hypervolume(points, reference) + 1e-9
@@ -115,7 +115,7 @@ class TestIgdPlus:
         assert indicators.igd_plus(points, target) == pytest.approx((1 + math.sqrt(2)) / 2)
 
     @given(FRONTS)
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     def test_better_everywhere_misses_nothing(self, points: Floats) -> None:
         assert indicators.igd_plus(points + 1, points) == 0
         assert indicators.igd_plus(points, points) == 0
@@ -153,7 +153,7 @@ class TestControllability:
         assert indicators.controllability([[0.5, 0.5]], [[1.0, 2.0]]).tolist() == [0.0, 0.0]
 
     @given(hnp.arrays(np.float64, st.tuples(st.integers(2, 9), st.integers(1, 3)), elements=st.floats(0, 1, width=16)))
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_only_the_order_counts(self, weights: Floats) -> None:
         rho = indicators.controllability(weights, np.exp(3 * weights) - 5)
         moving = np.ptp(weights, axis=0) > 0

@@ -143,26 +143,24 @@ def test_values_at_another_temperature_are_those_of_mixed_logits(tuned, data, co
             mixed = (1 - share) * base + share * twin.logits(prompt, response, w, beta).double()
         return mixed.log_softmax(-1)
 
-    right, loss, margin, pairs = (np.zeros(2) for _ in range(4))
+    right, loss, pairs = (np.zeros(2) for _ in range(3))
     kl: list[float] = []
-    for context, preferred in zip(data.contexts, data.preferred, strict=True):
+    for context, labels in zip(data.contexts, data.scores, strict=True):
         rewards = []
         for response in context.candidates:
             ours, base = (log_p(context.prompt, response, share) for share in (1 / c, 0.0))
             rewards.append(float((ours - base)[range(len(response)), response].sum()))
             kl += (ours.exp() * (ours - base)).sum(-1).tolist()
-        for j, better, worse in np.argwhere(preferred):
+        for j, better, worse in np.argwhere(labels[:, :, None] > labels[:, None]):
             gap = rewards[better] - rewards[worse]
             right[j] += gap > 0
             loss[j] += math.log1p(math.exp(-c * 0.5 * gap))
-            margin[j] += gap
             pairs[j] += 1
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"prompts": len(data)})})
     result = measured(tuned, data, config, [1], ratios=[1.0, c])
     at_one, at_c = result.profiles[1]
     np.testing.assert_allclose(at_c.accuracy, right / pairs)
     np.testing.assert_allclose(at_c.loss, loss / pairs, rtol=1e-4)
-    np.testing.assert_allclose(at_c.margin, margin / pairs, rtol=1e-4)
     assert result.divergences[1][1] == pytest.approx(np.mean(kl), rel=1e-4)
     # And the trained temperature among others is the trained temperature alone.
     alone = measured(tuned, data, config, [1])

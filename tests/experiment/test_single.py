@@ -325,8 +325,9 @@ class TestMargins:
         margins = [0.3 * a + 0.2 * c for a, c in zip(self.rewards[0], self.rewards[2], strict=True)]
         plain, steps = Table(), config.training.steps
         optimizer = torch.optim.AdamW(plain.parameters(), lr=0.1, weight_decay=0.0)
-        pairs = sum(int(p[1].sum()) for p in data.preferred)
-        choices = sum(int(p[1].any(1).sum()) for p in data.preferred)
+        preferred = [labels[1][:, None] > labels[1] for labels in data.scores]
+        pairs = sum(int(p.sum()) for p in preferred)
+        choices = sum(int(p.any(1).sum()) for p in preferred)
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = 0.1 * (
                 1.0 if step == 0 else 0.5 * (1 + np.cos(np.pi * (step - 1) / (steps - 1)))
@@ -336,10 +337,10 @@ class TestMargins:
                 r = plain.table[i, :n].double() - torch.tensor(REFERENCE[i])
                 z = (beta * r - torch.tensor(margins[i])) / own
                 if comparisons == "pairwise":
-                    for best, worst in np.argwhere(data.preferred[i][1]):
+                    for best, worst in np.argwhere(preferred[i]):
                         loss = loss - nn.functional.logsigmoid(z[best] - z[worst]) / pairs
                 elif comparisons == "rankings":
-                    for best, below in enumerate(data.preferred[i][1]):
+                    for best, below in enumerate(preferred[i]):
                         if below.any():
                             rivals = torch.cat([z[best, None], z[torch.from_numpy(below)]])
                             loss = loss - rivals.log_softmax(0)[0] / choices

@@ -73,8 +73,10 @@ def test_language(base, weights, scope):
     twin_of = tiny_models.scorer(config)
     twin_of.load_state_dict(other.state_dict())
     twin = SlowTwin(twin_of, base)
-    pairs = [[[tuple(p) for p in objective.nonzero().tolist()] for objective in map(torch.tensor, preferred)]
-             for preferred in data.preferred]  # fmt: skip
+    pairs = [
+        [[(i, k) for i, k in itertools.permutations(range(len(row)), 2) if row[i] > row[k]] for row in labels]
+        for labels in data.scores
+    ]
     counts = [sum(len(context[j]) for context in pairs) for j in range(2)]
     flat = torch.tensor([0.5, 0.5])
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cosdpo.config import Config, DataConfig
 from cosdpo.data.batching import PreferenceData
+from cosdpo.losses import labelled_for
 from cosdpo.methods.method import single
 from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.objective import Objectives
@@ -90,7 +91,7 @@ class TestWhatIsSubtracted:
         data = pairs([None, SECOND])
         ours = strategy([[[4.0, 2.0]], [[1.0, 7.0]]])
         batch, weights = data.batch([0]), torch.tensor([[1.0, 0.0]])
-        ends = rewards_of_ends(ours, batch, weights, torch.full((1, 2), 0.1), batch.targets.any(-1))
+        ends = rewards_of_ends(ours, batch, weights, torch.full((1, 2), 0.1), labelled_for(batch.scores))
         torch.testing.assert_close(ends.margins, torch.tensor([[3.0, 0.0]]))
         assert ends.weights.tolist() == [[0.0, 0.0]]
         torch.testing.assert_close(ends.temperatures, torch.full((1, 2), 10.0))  # not infinite
@@ -110,7 +111,7 @@ class TestWhatIsSubtracted:
     def test_contexts_compared_with_each_other_have_one_heaviest_objective(self):
         data = pairs([None, SECOND], [FIRST, SECOND], [None, SECOND], [None, SECOND])
         config = settings("", training__compare_across=2)
-        labelled = data.batch(range(4)).targets.any(-1)
+        labelled = labelled_for(data.batch(range(4)).scores)
         common = Objectives(data, config).common(labelled)
         assert common.tolist() == [[True, True], [True, True], [False, True], [False, True]]
 

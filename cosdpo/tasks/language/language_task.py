@@ -137,7 +137,7 @@ class LanguageTask(Task):
         train_tokens = tokenize(train, tokenizer, config.data, room)
         held_out_tokens = tokenize(held_out, tokenizer, config.data, room)
         sides = tuple(
-            PreferenceData.of(preferences, tokens.rows, tokens.contexts, None, config.data)
+            PreferenceData(tokens.contexts, [preferences.scores(row) for row in tokens.rows], None, config.data)
             for preferences, tokens in ((train, train_tokens), (held_out, held_out_tokens))
         )
         for side in sides:

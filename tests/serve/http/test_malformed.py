@@ -66,7 +66,7 @@ def test_what_the_documentation_describes_is_what_happens(loaded: LanguageServic
     app = Served(loaded, [hashed("key")], 0.0).asgi
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=KEY)
 
-    @settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
+    @settings(max_examples=20, suppress_health_check=list(HealthCheck), derandomize=True, database=None)
     @given(case=schema[path][method].as_strategy())
     def answered(case: schemathesis.Case) -> None:
         answer = case.call(headers=KEY)
