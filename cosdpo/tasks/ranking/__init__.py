@@ -26,7 +26,8 @@ from cosdpo.evaluation.front import Main, Measured
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.evaluation.samples import Order, Ranking
 from cosdpo.losses import rescale
-from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer, average
+from cosdpo.models.cards import CARD
+from cosdpo.models.ranking_scorer import WEIGHTS, BaseRanker, RankingScorer, average
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.simplex import das_dennis, showcase
 from cosdpo.tasks.task import Average, Findings, Measure, Task
@@ -279,7 +280,7 @@ def _create(config: Config, device: torch.device) -> RankingScorer:
 def _reference_key(base: Path, data: RankingData) -> str:
     """sha256 over the base's weights and every feature, in order."""
     digest = hashlib.sha256()
-    for name in ("cosdpo.json", "model.safetensors"):
+    for name in (CARD, WEIGHTS):
         digest.update((base / name).read_bytes())
     for array in (data.lists.features, data.lists.offsets):
         digest.update(np.ascontiguousarray(array).data)
