@@ -55,9 +55,9 @@ def checked(settings: ServiceSettings) -> ServiceSettings:
         )
     if task == "language":
         from cosdpo.models.base import load_config
-        from cosdpo.models.language_scorer import read_card
+        from cosdpo.models.cards import LanguageCard
 
-        load_config(settings.base or read_card(settings.checkpoint).base)
+        load_config(settings.base or LanguageCard.read(settings.checkpoint).base)
     return settings.model_copy(update={"port": port})
 
 
