@@ -75,6 +75,13 @@ def mend(config: Config, name: str) -> None:
         filesystem.delete_file(path)
 
 
+def forget(config: Config, name: str) -> None:
+    """Takes away the snapshot in folder `name` of the output: Ray Train would refuse to start from one that lists
+    checkpoints which a training by one process, going on from them, has taken away.
+    """
+    (config.output / name / SNAPSHOT).unlink(missing_ok=True)
+
+
 def newest(registered: Checkpoint | None, filesystem: Any, path: str) -> State | None:
     """The state of the registered checkpoint, or else of the newest whole one in `path`; None where there is none."""
     if registered is not None:
