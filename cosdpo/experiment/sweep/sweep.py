@@ -17,7 +17,6 @@ from cosdpo.errors import InputError
 from cosdpo.experiment import checks, cluster
 from cosdpo.experiment.execute import train_bases
 from cosdpo.experiment.plan import Case
-from cosdpo.experiment.sweep.sweep_result import SweepResult, gather
 from cosdpo.experiment.sweep.space import parse_space
 from cosdpo.experiment.sweep.sweep_result import SweepResult, gather
 from cosdpo.experiment.sweep.targets import targets
