@@ -135,7 +135,8 @@ def train_together(
     Args:
         strategy: the scorer, called as scorer(contexts, weights, beta), and how the workers share it.
         log: receives a line of metrics every training.log_every steps, on every worker.
-        save: called every training.checkpoint_every steps and after the last one, on every worker.
+        save: called every training.checkpoint_every steps and after the last one, on every worker; what it takes is no
+            training time.
         notice: asked after other steps, on every worker alike; where it says true, `save` is called at once.
 
     Raises:
@@ -184,5 +185,7 @@ def train_together(
         if done or clock.step % settings.log_every == 0:
             log(window.line(world, clock) | {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm})
         if done or clock.step % settings.checkpoint_every == 0 or notice():
+            paused = time.perf_counter()
             save(clock)
+            began += time.perf_counter() - paused
     return clock
