@@ -101,8 +101,8 @@ class RankingTask(Task):
         unknown = [name for name in config.objectives if name not in auxiliary]
         if unknown:
             raise InputError(
-                f"objectives names {unknown[0]!r}, data.auxiliary has {', '.join(auxiliary) or 'none'}: add its feature "
-                f"number by --data.auxiliary.{unknown[0]} NUMBER"
+                f"objectives names {unknown[0]!r}, data.auxiliary has {', '.join(auxiliary) or 'none'}: add its "
+                f"feature number by --data.auxiliary.{unknown[0]} NUMBER"
             )
         if config.data.comparisons == "pairwise":
             raise InputError("data.comparisons pairwise is for language models; set it to listwise or rankings")
