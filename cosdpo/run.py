@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -18,16 +17,13 @@ from typing import Any
 import numpy as np
 import ray
 
-from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front, build
 from cosdpo.experiment import cluster
+from cosdpo.experiment.results.run_result import RunResult
 from cosdpo.preflight.estimate import refuse_too_large
-from cosdpo.reports.drawing import save_png
-from cosdpo.reports.front_plot import write_front_png
-from cosdpo.reports.run_page import write_report
-from cosdpo.reports.temperature_plot import has_temperatures, temperature_figure
+from cosdpo.reports.run_page import write_run
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Measure, Task
@@ -35,7 +31,7 @@ from cosdpo.training import run_folder, storage
 from cosdpo.training.progress import progress
 from cosdpo.training.ray_train import Job, Outcome, fit
 from cosdpo.training.strategies import compatible
-from cosdpo.training.tracking import check_trackers, read_metrics
+from cosdpo.training.tracking import check_trackers
 from cosdpo.training.world import World
 
 log = logging.getLogger("cosdpo")
@@ -193,21 +189,9 @@ def write(
         command: what to type to get this run again; the command line of this process by default.
     """
     front.save(config.output / "front.json")
-    write_front_png(front.at(1), config.output / "front.png")
-    if front.main is not None and has_temperatures(front):
-        save_png(temperature_figure(front, front.main), config.output / "front-temperature.png")
     shown = [item.model_dump() for items in pictures.values() for item in items]
     (config.output / SAMPLES).write_text(json.dumps(shown, indent=2), encoding="utf-8")
-    write_report(
-        config.output,
-        front,
-        metrics=read_metrics(config.output),
-        config_yaml=to_yaml(config),
-        command=command or shlex.join(["python", *sys.argv]),
-        notes=facts,
-        dropped=notes,
-        **{"samples": [], **pictures},
-    )
+    write_run(RunResult(config, front, facts, notes, **pictures), command)
 
 
 def print_samples(config: Config) -> None:

@@ -8,8 +8,6 @@ Killed and started again with `resume`, it goes on with what is missing.
 from __future__ import annotations
 
 import logging
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +19,6 @@ import ray
 
 from cosdpo import run as single_run
 from cosdpo.arrays import Floats
-from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config
 from cosdpo.cross_validation import mean_front
 from cosdpo.errors import InputError
@@ -30,7 +27,9 @@ from cosdpo.experiment import cluster, resources
 from cosdpo.experiment import several as sharing
 from cosdpo.experiment import single as training
 from cosdpo.experiment.plan import Case, Entry, cases, conditioned_by, entries, print_plan, run_name
+from cosdpo.experiment.results.comparison_result import ComparisonResult
 from cosdpo.experiment.results.result import Result
+from cosdpo.experiment.results.summary import summarise
 from cosdpo.experiment.schedule import Schedule, Step
 from cosdpo.experiment.single import Trained
 from cosdpo.experiment.state_table import StateTable
@@ -71,14 +70,10 @@ def compare(config: Config) -> list[Result]:
         return []
     done = execute(config)
     taken = resources.of_run(config)
-    write_comparison(
-        config.output,
-        done.results,
-        {**done.facts, "CPUs per run": taken.cpus, "GPUs per run": taken.gpus},
-        to_yaml(config),
-        shlex.join(["python", *sys.argv]),
-        done.failures,
-    )
+    facts = {**done.facts, "CPUs per run": taken.cpus, "GPUs per run": taken.gpus}
+    result = ComparisonResult(config, done.results, summarise(done.results, done.failures), facts)
+    result.save()
+    write_comparison(result)
     return done.results
 
 
