@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from cosdpo.errors import InputError
+from cosdpo.models.cards import CARD
 from serve import checkpoint
 from serve.flags import read
 from serve.service_settings import Settings, check_address
@@ -107,7 +108,7 @@ def run(settings: Settings) -> None:
 def _greet(settings: Settings) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{settings.port}"
-    card = json.loads((settings.checkpoint / checkpoint.CARD).read_bytes())
+    card = json.loads((settings.checkpoint / CARD).read_bytes())
     key = " -H 'Authorization: Bearer KEY'" if settings.hashes() else ""
     curl = f"curl{key} {address}/v1/models"
     if checkpoint.task_of(settings.checkpoint) == "language":
