@@ -14,10 +14,10 @@ from cosdpo.config import Config
 
 def job(config: Config) -> None:
     from cosdpo.experiment.compare import compare, print_results
-    from cosdpo.tasks.demo import make
+    from cosdpo.tasks.demo import with_demo_data
 
     if config.task == "language" and not (config.model.base or config.data.train):
-        config = make(config)
+        config = with_demo_data(config)
     print_results(config, compare(config))
 
 

@@ -1,9 +1,9 @@
-"""From nothing to a front in a few minutes: a synthetic world, a small base model, one conditioned run, a report.
+"""From nothing to a front in a few minutes: synthetic reviews, a small base model, one conditioned run, a report.
 
     make quickstart
     python jobs/quickstart.py --output runs/again
 
-The world writes short reviews of small places and scores them on three objectives that pull apart: cheerful, brief
+It writes short reviews of small places and scores them on three objectives that pull apart: cheerful, brief
 and vivid. Base model and preferences are made once and cached, as ordinary files that any other job can read.
 """
 
@@ -18,11 +18,11 @@ CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
 
 def job(config: Config) -> None:
     from cosdpo.run import check, print_front, print_samples, run
-    from cosdpo.tasks.demo import make
+    from cosdpo.tasks.demo import with_demo_data
 
-    if not config.resume:  # early, before the world is made; what is resumed is checked with the world's files in place
+    if not config.resume:  # early, before the data is made; what is resumed is checked with its files in place
         check(config)
-    front = run(make(config))
+    front = run(with_demo_data(config))
     print_samples(config)
     print_front(config, front)
 

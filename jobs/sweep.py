@@ -6,7 +6,7 @@
     ray job submit --working-dir . -- python jobs/sweep.py --config jobs/configs/sweep_stories.yaml ...
 
 Every trial is a run folder under OUTPUT/trials; best.yaml is the best one's configuration for the training jobs.
-Killed, it goes on by --resume without losing a finished trial. Without model and data it uses the synthetic world.
+Killed, it goes on by --resume without losing a finished trial. Without model and data it uses the synthetic reviews.
 """
 
 from cosdpo.cli.command_line import main
@@ -16,12 +16,12 @@ from cosdpo.config import Config
 def job(config: Config) -> None:
     from cosdpo.experiment.sweep.outcome import print_outcome
     from cosdpo.experiment.sweep.sweep import check, located, sweep
-    from cosdpo.tasks.demo import make
+    from cosdpo.tasks.demo import with_demo_data
 
     if config.task == "language" and not (config.model.base or config.data.train):
-        if not config.resume:  # early, before the world is made; what is resumed is checked with its files in place
+        if not config.resume:  # early, before the data is made; what is resumed is checked with its files in place
             check(located(config))
-        config = make(config)
+        config = with_demo_data(config)
     print_outcome(sweep(config))
 
 

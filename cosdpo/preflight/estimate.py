@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cosdpo.config import Config
 from cosdpo.models.base import load_config, skeleton
-from cosdpo.preflight.memory_fit import Fit
+from cosdpo.preflight.memory_fit import MemoryFit
 from cosdpo.tasks import task_of
 from cosdpo.tasks.language import LanguageTask, step_flops
 from cosdpo.tasks.task import Task
@@ -18,7 +18,7 @@ class Estimate:
 
     step_flops: float
     """Floating-point operations of an optimiser step."""
-    memory: Fit | None
+    memory: MemoryFit | None
     """None for rankers, which fit anywhere."""
 
 
@@ -29,13 +29,13 @@ def estimate(config: Config) -> Estimate:
         InputError: wrong data or model.
     """
     if config.task == "language" and not config.data.train:
-        fit = Fit(config)
+        fit = MemoryFit(config)
         parameters = sum(p.numel() for p in skeleton(load_config(config.model.base, weights=False)).parameters())
         tokens = sum(context.tokens for context in fit.longest(config.training.batch_size))
         return Estimate(step_flops(config, parameters, tokens), fit)
     task = task_of(config).prepare(config)
     contexts = task.train.contexts if isinstance(task, LanguageTask) else None
-    return Estimate(task.step_flops(), None if contexts is None else Fit(config, contexts))
+    return Estimate(task.step_flops(), None if contexts is None else MemoryFit(config, contexts))
 
 
 def refuse_too_large(task: Task) -> None:
@@ -46,4 +46,4 @@ def refuse_too_large(task: Task) -> None:
     """
     config = task.config
     if config.scaling.use_gpu and isinstance(task, LanguageTask):
-        Fit(config, task.train.contexts).check()
+        MemoryFit(config, task.train.contexts).check()

@@ -1,4 +1,4 @@
-"""The synthetic world as files: a base model folder and a table of preferences, made once and cached."""
+"""The synthetic reviews as files: a base model folder and a table of preferences, made once and cached."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cosdpo.training.pretraining import synthetic_base
 CONTEXTS = 1200
 
 
-def make(config: Config) -> Config:
-    """`config` with model.base and data.train set to the world's files, which are made if they are not there yet."""
+def with_demo_data(config: Config) -> Config:
+    """`config` with model.base and data.train set to the synthetic files, which are made if they are not there yet."""
     base = synthetic_base()
     path = cache_folder() / f"synthetic-preferences-{CONTEXTS}.jsonl"
     if not path.exists():

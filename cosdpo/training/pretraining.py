@@ -1,7 +1,7 @@
-"""A small base model, trained from scratch on the synthetic world and kept in the cache folder.
+"""A small base model, trained from scratch on the synthetic reviews and kept in the cache folder.
 
 It gives the quickstart something real to fine-tune on a machine without a network: a Llama of about 150,000
-parameters that has learned to write the world's answers, all styles alike.
+parameters that has learned to write such answers, all styles alike.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from cosdpo.data import synthetic_text as synthetic
 from cosdpo.files import cache_folder
-from cosdpo.training.loop import schedule
+from cosdpo.training.loop import learning_rate_scale
 
 DOCUMENTS = 24_000
 BATCH_SIZE = 32
@@ -60,7 +60,7 @@ def train_base(documents: int = DOCUMENTS) -> Any:
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=tokenizer.eos_token_id,
-        initializer_range=0.1,  # at this width the default of 0.02 learns the world's facts several times slower
+        initializer_range=0.1,  # at this width the default of 0.02 learns its facts several times slower
         pad_token_id=0,
     )
     model: Any = LlamaForCausalLM(config).train()
@@ -74,7 +74,7 @@ def train_base(documents: int = DOCUMENTS) -> Any:
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * schedule(step, steps, 0.1)
+            group["lr"] = LEARNING_RATE * learning_rate_scale(step, steps, 0.1)
         loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

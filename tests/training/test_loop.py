@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.errors import InputError
-from cosdpo.training.loop import optimizer_for, schedule, train
+from cosdpo.training.loop import learning_rate_scale, optimizer_for, train
 from cosdpo.training.training_state import Clock
 from tests.tiny_models import settings
 
@@ -177,7 +177,7 @@ class TestByHand:
         config, data, table = by_hand(training__steps=10, training__warmup=0.2, training__learning_rate=0.1)
         optimizer = torch.optim.SGD([{"params": list(table.parameters()), "lr": 0.0, "peak": 0.1}])
         lines, _ = steps(config, data, table, optimizer)
-        expected = [0.1 * schedule(step, 10, 0.2) for step in range(10)]
+        expected = [0.1 * learning_rate_scale(step, 10, 0.2) for step in range(10)]
         assert [line["learning_rate"] for line in lines] == pytest.approx(expected)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected[-1])
 
@@ -199,4 +199,4 @@ class TestByHand:
     ],
 )
 def test_schedule(step, steps, warmup, expected):
-    assert schedule(step, steps, warmup) == pytest.approx(expected, abs=1e-12)
+    assert learning_rate_scale(step, steps, warmup) == pytest.approx(expected, abs=1e-12)

@@ -1,4 +1,4 @@
-"""Rankers: query lists from LETOR files or the synthetic world, NDCG@10 per objective and for the main label."""
+"""Rankers: query lists from LETOR files or the synthetic ones, NDCG@10 per objective and for the main label."""
 
 from __future__ import annotations
 
