@@ -184,5 +184,7 @@ def train_together(
         if done or clock.step % settings.log_every == 0:
             log(meter.line(world, clock) | {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm})
         if done or clock.step % settings.checkpoint_every == 0 or notice():
+            paused = time.perf_counter()
             save(clock)
+            began += time.perf_counter() - paused  # neither checkpoints nor fronts measured on the way are training
     return clock

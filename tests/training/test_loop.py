@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -70,6 +71,28 @@ def steps(config: Config, data: PreferenceData, module: nn.Module, optimizer=Non
     optimizer = optimizer or optimizer_for(module, config)
     train(module, data, config, optimizer, Clock(), lines.append, lambda clock: saved.append(clock.step))
     return lines, saved
+
+
+def test_the_clock_counts_training_alone(monkeypatch):
+    """A step takes a second, what is saved after it a hundred: four steps after five earlier seconds are nine."""
+    config, data, table = by_hand(training__steps=4, training__checkpoint_every=1)
+    now = 0.0
+
+    def spend(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    table.register_forward_hook(lambda *_: spend(1.0))
+    seen: list[Clock] = []
+
+    def save(clock: Clock) -> None:
+        seen.append(clock)
+        spend(100.0)
+
+    end = train(table, data, config, optimizer_for(table, config), Clock(0, 5.0), lambda line: None, save)
+    assert [clock.seconds for clock in seen] == [6.0, 7.0, 8.0, 9.0]
+    assert end == Clock(4, 9.0)
 
 
 class TestByHand:
