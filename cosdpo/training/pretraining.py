@@ -6,17 +6,14 @@ parameters that has learned to write such answers, all styles alike.
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cosdpo.data import synthetic_text as synthetic
-from cosdpo.files import cache_folder
+from cosdpo.files import cache_folder, whole_folder
 from cosdpo.training.loop import learning_rate_scale
 
 DOCUMENTS = 24_000
@@ -37,16 +34,17 @@ def synthetic_base() -> Path:
         model = train_base()
     finally:
         torch.set_num_threads(threads)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    synthetic.build_tokenizer().save_pretrained(str(temporary))
-    model.save_pretrained(str(temporary))
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with whole_folder(folder) as temporary:
+        synthetic.build_tokenizer().save_pretrained(str(temporary))
+        model.save_pretrained(str(temporary))
     return folder
 
 
 def train_base(documents: int = DOCUMENTS) -> Any:
     """A Llama trained on `documents` of the synthetic corpus, once over, by next-token prediction; seed 0."""
+    from rich.console import Console  # here: a base is made once, and read without a progress bar
+    from rich.progress import track
+
     torch.manual_seed(0)
     tokenizer = synthetic.build_tokenizer()
     config = LlamaConfig(
@@ -68,7 +66,7 @@ def train_base(documents: int = DOCUMENTS) -> Any:
     rows_of_ids = tokenizer(texts)["input_ids"]
     steps = documents // BATCH_SIZE
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-    for step in tqdm(range(steps), desc="base model", unit="step", mininterval=1):
+    for step in track(range(steps), "base model", console=Console(stderr=True)):
         rows = rows_of_ids[step * BATCH_SIZE : (step + 1) * BATCH_SIZE]
         longest = max(map(len, rows))
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
