@@ -11,7 +11,7 @@ SHORT = ["--training.steps", "4", "--training.batch_size", "4", "--grid.partitio
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(900)  # the world's base model is trained first where no run before has done so
+@pytest.mark.timeout(900)  # the synthetic base model is trained first where no run before has done so
 def test_the_quickstart_stops_twice_and_goes_on(tmp_path):
     """Started again it refuses its own folder; with --resume it goes on, though the job names no base and no data."""
 
