@@ -15,6 +15,7 @@ from statistics import mean, pstdev, stdev
 
 import numpy as np
 import torch
+from cosdpo.run import located
 from law.language import referenced
 
 from cosdpo.cli.command_line import read_config
@@ -24,7 +25,6 @@ from cosdpo.evaluation.indicators import controllability, hypervolume
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.base import load_base
 from cosdpo.models.language_scorer import LanguageScorer
-from cosdpo.run import located
 from cosdpo.simplex import das_dennis
 from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.training_state import Clock

@@ -33,6 +33,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
+from cosdpo.run import located
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
@@ -50,7 +51,6 @@ from cosdpo.losses import conditioned_loss, labelled_for, listwise_dpo
 from cosdpo.models.list_network import ListNetwork
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser
-from cosdpo.run import located
 from cosdpo.tasks.ranking import RankingTask, base_config, base_data
 from cosdpo.training.loop import Sampler, optimizer_for, train
 from cosdpo.training.objective import Objectives

@@ -26,10 +26,10 @@ import json
 from pathlib import Path
 
 import torch
+from cosdpo.run import located
 from law import figure, language, ranker, tables, tabular
 
 from cosdpo.cli.command_line import read_config
-from cosdpo.run import located
 
 
 def main() -> None:

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import Any
 
 from cosdpo.errors import InputError
+from cosdpo.models.cards import CARD
 from serve import checkpoint
 from serve.flags import read
 from serve.service_settings import ServiceSettings, check_address
@@ -55,9 +56,9 @@ def checked(settings: ServiceSettings) -> ServiceSettings:
         )
     if task == "language":
         from cosdpo.models.base import load_config
-        from cosdpo.models.language_scorer import read_card
+        from cosdpo.models.cards import LanguageCard
 
-        load_config(settings.base or read_card(settings.checkpoint).base)
+        load_config(settings.base or LanguageCard.read(settings.checkpoint).base)
     return settings.model_copy(update={"port": port})
 
 
@@ -107,7 +108,7 @@ def run(settings: ServiceSettings) -> None:
 def _greet(settings: ServiceSettings) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{settings.port}"
-    card = json.loads((settings.checkpoint / checkpoint.CARD).read_bytes())
+    card = json.loads((settings.checkpoint / CARD).read_bytes())
     key = " -H 'Authorization: Bearer KEY'" if settings.hashes() else ""
     curl = f"curl{key} {address}/v1/models"
     if checkpoint.task_of(settings.checkpoint) == "language":

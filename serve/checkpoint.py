@@ -14,11 +14,9 @@ from typing import Any, Literal
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
-from cosdpo.models.language_scorer import Card
-from cosdpo.models.ranking_scorer import RankingCard
+from cosdpo.models.cards import CARD, LanguageCard, RankingCard
 from serve.http.backend import Description
 
-CARD = "cosdpo.json"
 Task = Literal["language", "ranking"]
 WEIGHTS: Mapping[Task, tuple[str, ...]] = {
     "language": ("adapter_model.safetensors", "conditioning.safetensors"),
@@ -49,7 +47,9 @@ def task_of(folder: Path) -> Task:
     return served
 
 
-def described(folder: Path, card: Card | RankingCard, name: str, smallest_temperature: float | None) -> Description:
+def described(
+    folder: Path, card: LanguageCard | RankingCard, name: str, smallest_temperature: float | None
+) -> Description:
     """What is served of the checkpoint in `folder` with this card."""
     return Description(
         id=identity(folder, name),
@@ -58,7 +58,7 @@ def described(folder: Path, card: Card | RankingCard, name: str, smallest_temper
         objectives=card.objectives,
         trained_temperature=card.trained_temperature,
         temperature_conditioned=card.temperature_conditioned,
-        scope=card.scope if isinstance(card, Card) else None,
+        scope=card.scope if isinstance(card, LanguageCard) else None,
         smallest_temperature=smallest_temperature,
     )
 

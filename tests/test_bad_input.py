@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cosdpo.run import run
 
 from cosdpo.cli.command_line import main
-from cosdpo.run import run
 from tests.refusals import RayStartedError, refusal, without_ray, words
 from tests.tiny_models import job_options, letters, rows, write_model, write_rows
 

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cosdpo.train import train
 
 from cosdpo.cli.command_line import main
 from cosdpo.config import Config
 from cosdpo.experiment.compare import compare
-from cosdpo.train import train
 from tests.refusals import RayStartedError, refusal, without_ray, words
 from tests.tiny_models import job_options, write_model
 from tests.tiny_rankers import query_lists, write_letor

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from cosdpo.cross_validation import run
 
 from cosdpo.cli.command_line import main
-from cosdpo.cross_validation import run
 from tests.refusals import RayStartedError, refusal, without_ray, words
 from tests.tiny_rankers import base_ranker, query_lists, scorer, settings, write_letor
 

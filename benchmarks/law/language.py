@@ -14,7 +14,8 @@ from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.profile import divergence, profiles
 from cosdpo.models.base import load_base
-from cosdpo.models.language_scorer import FrozenScorer, LanguageScorer
+from cosdpo.models.frozen_scorer import FrozenScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks.language import LanguageTask
 from cosdpo.training.loop import optimizer_for, train

@@ -19,6 +19,7 @@ from cosdpo.data.training_data import TrainingData
 from cosdpo.experiment import resources
 from cosdpo.experiment.resources import Resources
 from cosdpo.tasks.task import Average, Measure
+from cosdpo.training import storage
 from cosdpo.training.checkpoints import FOLDER, FolderCheckpoints
 from cosdpo.training.devices import training_device, worker_device
 from cosdpo.training.preemption import Preemption
@@ -79,6 +80,7 @@ def _started(
 
 def _train_alone(unit: Unit, data: TrainingData) -> Trained:
     config = unit.config
+    storage.forget(config, FOLDER)
     checkpoints = FolderCheckpoints(config.output / FOLDER, config.training.keep_checkpoints)
     trained = train_unit(unit, data, checkpoints, _device(config), notice=Preemption())
     checkpoints.remove()

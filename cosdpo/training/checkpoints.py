@@ -69,17 +69,20 @@ class FolderCheckpoints:
 
     def newest(self) -> State | None:
         """The newest whole state."""
-        names = [path.name for path in self.folder.glob(f"{PREFIX}*") if path.is_dir()]
-        return newest_whole(names, lambda name: read_state(self.folder / name))
+        return newest_whole((path.name for path in self._kept()), lambda name: read_state(self.folder / name))
 
     def save(self, strategy: Strategy, clock: Clock) -> None:
         """Writes a state, and only then takes away what is too old: at every moment there is a whole one."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with whole_folder(self.folder / name_of(clock.step)) as folder:
             write(folder, strategy, strategy.state(), clock)
-        for old in sorted(self.folder.glob(f"{PREFIX}*"))[: -self.keep]:
+        for old in self._kept()[: -self.keep]:
             shutil.rmtree(old)
 
     def remove(self) -> None:
         """Takes away all states, of a training that is finished."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _kept(self) -> list[Path]:
+        """The states, oldest first. Ray Train's list of checkpoints may lie beside them under a name like theirs."""
+        return sorted(path for path in self.folder.glob(f"{PREFIX}*") if path.is_dir())

@@ -76,7 +76,7 @@ class ReferenceActor:
 
     def __init__(self, config: dict[str, Any]) -> None:
         from cosdpo.models.base import load_base
-        from cosdpo.models.language_scorer import FrozenScorer
+        from cosdpo.models.frozen_scorer import FrozenScorer
 
         self.config = Config.model_validate(config)
         device = worker_device(self.config.scaling.use_gpu)

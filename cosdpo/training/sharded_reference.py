@@ -15,7 +15,7 @@ from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.base import load_base
-from cosdpo.models.language_scorer import FrozenScorer
+from cosdpo.models.frozen_scorer import FrozenScorer
 from cosdpo.training.devices import base_dtype, training_device
 from cosdpo.training.ray_train import on_workers_for_once
 from cosdpo.training.strategies.fsdp import shard

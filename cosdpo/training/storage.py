@@ -54,10 +54,10 @@ def check(config: Config) -> None:
         return
     try:
         filesystem, path = pyarrow.fs.FileSystem.from_uri(location(config))
-        found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+        kept = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
     except (OSError, ValueError) as error:
         raise InputError(f"scaling.storage {given} cannot be read: {str(error).splitlines()[0]}") from None
-    if found and not config.resume:
+    if kept and not config.resume:
         raise InputError(f"scaling.storage {given} is not empty: give each run a place of its own, or --resume")
 
 
@@ -73,6 +73,13 @@ def mend(config: Config, name: str) -> None:
     except ValueError:
         log.info("the list of checkpoints was cut short: looking for the newest whole one")
         filesystem.delete_file(path)
+
+
+def forget(config: Config, name: str) -> None:
+    """Takes away the snapshot in folder `name` of the output: Ray Train would refuse to start from one that lists
+    checkpoints which a training by one process, going on from them, has taken away.
+    """
+    (config.output / name / SNAPSHOT).unlink(missing_ok=True)
 
 
 def newest(registered: Checkpoint | None, filesystem: Any, path: str) -> State | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cosdpo.run import run
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
@@ -17,7 +18,6 @@ from torch import Tensor
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
-from cosdpo.run import run
 from tests.interruptions import killing_a_worker
 from tests.tiny_models import rows, settings, write_model, write_rows
 

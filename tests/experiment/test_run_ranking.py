@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cosdpo.run import run
 from safetensors.torch import load_file
 
 from cosdpo import cross_validation
@@ -18,7 +19,6 @@ from cosdpo.data import letor
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.evaluation.front import Front
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
-from cosdpo.run import run
 from cosdpo.tasks import ranking
 from tests.tiny_rankers import query_lists, settings, write_letor
 

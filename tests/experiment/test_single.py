@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from cosdpo.experiment.single import Measuring, Trained, measure_some, train_one
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -21,7 +22,6 @@ from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.experiment import single as training
-from cosdpo.experiment.single import Measuring, Trained, measure_some, train_one
 from cosdpo.methods.method import Policy
 from cosdpo.methods.modpo import Modpo
 from cosdpo.models.ranking_scorer import RankingScorer

@@ -7,10 +7,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from cosdpo.experiment.state_table import SHOWN, StateTable
 
 from cosdpo.experiment import schedule as module
 from cosdpo.experiment.schedule import Schedule, Step
-from cosdpo.experiment.state_table import SHOWN, StateTable
 
 
 @pytest.fixture

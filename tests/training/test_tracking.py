@@ -6,10 +6,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from cosdpo.training.progress import progress
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cosdpo.errors import InputError
-from cosdpo.training.progress import progress
 from cosdpo.training.tracking import RunLog, check_trackers, read_metrics
 from tests.tiny_models import settings
 

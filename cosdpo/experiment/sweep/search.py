@@ -46,8 +46,8 @@ class StoredSearch(OptunaSearch):
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Keeps an intermediate value; lines without a front have none."""
-        known = isinstance(self.metric, str) and self.metric in result
-        if known and not self._stored(trial_id).is_finished():
+        measured = isinstance(self.metric, str) and self.metric in result
+        if measured and not self._stored(trial_id).is_finished():
             super().on_trial_result(trial_id, result)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
@@ -64,9 +64,9 @@ class StoredSearch(OptunaSearch):
 
     def ask_again(self) -> None:
         """Has trials of the study that ran under no snapshot, or under one that is lost, suggested again."""
-        known = {trial.number for trial in self._ot_trials.values()}
+        recorded = {trial.number for trial in self._ot_trials.values()}
         for trial in self._ot_study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            if trial.number not in known:
+            if trial.number not in recorded:
                 self._ot_study.tell(trial.number, state=TrialState.FAIL)
                 self._ot_study.enqueue_trial(trial.params)
 
@@ -87,7 +87,7 @@ def search_for(config: Config, space: Space, targets: Sequence[Target], limit: i
     several = len(targets) > 1
     return StoredSearch(
         limit=limit,
-        space={key: one.distribution() for key, one in space.items()},
+        space={key: values.distribution() for key, values in space.items()},
         metric=[target.name for target in targets] if several else targets[0].name,
         mode=[target.mode for target in targets] if several else targets[0].mode,
         sampler=_sampler(config, space),
@@ -100,7 +100,7 @@ def _sampler(config: Config, space: Space) -> BaseSampler:
     if config.sweep.search == "random":
         return RandomSampler(seed=config.seed)
     if config.sweep.search == "grid":
-        return GridSampler({key: list(one.ends) for key, one in space.items()}, seed=config.seed)
+        return GridSampler({key: list(values.ends) for key, values in space.items()}, seed=config.seed)
     # Some trials at random first, then the model; fewer than Optuna's 10 where there are few trials at all.
     startup = max(3, min(10, config.sweep.samples // 3))
     return TPESampler(seed=config.seed, n_startup_trials=startup, multivariate=True, constant_liar=True)

@@ -64,10 +64,10 @@ def tune_trials(
     tuner = _restored(config, trainable) or _started(config, space, trainable, limit)
     if tuner is None:
         return {}
-    found = tuner.fit()
+    results = tuner.fit()
     return {
         Path(result.path).name: f"{type(result.error).__name__}: {(str(result.error).splitlines() or [''])[-1]}"
-        for result in (found[i] for i in range(len(found)))
+        for result in (results[i] for i in range(len(results)))
         if result.error and result.path
     }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from cosdpo.run import run
 
 from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
@@ -20,7 +21,6 @@ from cosdpo.evaluation.front import Front
 from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.sweep import sweep
 from cosdpo.experiment.sweep.sweep_result import SweepResult
-from cosdpo.run import run
 from tests import tiny_rankers
 from tests.tiny_models import rows, settings, write_model, write_rows
 from tests.tiny_rankers import query_lists, write_letor

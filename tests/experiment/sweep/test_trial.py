@@ -17,7 +17,7 @@ from cosdpo.evaluation.front import Front
 from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.trial import reference_points, train_trial
 from cosdpo.models.base import load_base
-from cosdpo.models.language_scorer import FrozenScorer
+from cosdpo.models.frozen_scorer import FrozenScorer
 from cosdpo.tasks import language
 from cosdpo.tasks.language import LanguageTask
 from cosdpo.tasks.task import Measure

@@ -9,20 +9,21 @@ import torch
 
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.simplex import das_dennis
-from cosdpo.tasks import ranking
-from tests.tiny_rankers import disturb, query_lists, ranking_data, scorer, settings
+from cosdpo.tasks.ranking import RankingTask
+from cosdpo.tasks.ranking.ranking_measurement import measure
+from tests.tiny_rankers import disturb, ranking_data, scorer, settings
 
 RATIOS = [1.0, 0.25, 3.0]
 
 
 @pytest.fixture
 def stored(monkeypatch):
-    """Data that `_measure` gets, without Ray."""
+    """Data that `measure` gets, without Ray."""
     monkeypatch.setattr(ray, "get", lambda data: data)
 
 
 def measured(made, config, data, indices, ratios=(1.0,)):
-    return ranking._measure(made, config, indices, False, False, ratios, data=data)
+    return measure(made, config, indices, False, False, ratios, data=data)
 
 
 @pytest.mark.parametrize("parametrisation", ["augmentation", "scratch"])
@@ -59,7 +60,7 @@ def test_findings_have_the_grid_at_one_temperature_after_the_other(stored):
     config = settings(grid__partitions=2)
     made, data, grid = scorer(config).eval(), ranking_data(config), das_dennis(2, 2)
     disturb(made.network, 5)
-    task = object.__new__(ranking.RankingTask)
+    task = object.__new__(RankingTask)
     task.config, task.held_out = config, data
     parts = [measured(made, config, data, some, RATIOS) for some in ([0, 2], [1])]  # two workers
     findings = task.findings(parts, grid)
@@ -75,12 +76,3 @@ def test_findings_have_the_grid_at_one_temperature_after_the_other(stored):
     alone = task.findings([measured(made, config, data, range(3))], grid)
     assert np.array(alone.metrics["ndcg@10"].values).tolist() == values[:3].tolist()
     assert alone.main == main.model_copy(update={"values": main.values[:3]})
-
-
-def test_the_base_is_trained_by_listnet_whatever_is_trained_on_it():
-    lists = query_lists(3, 2)
-    lists.relevance[:] = [0, 1, 3, 2, 2]
-    data = ranking.base_data(lists, settings(data__comparisons="rankings").data)
-    assert data.targets[:, 0].tolist() == [0, 0.125, 0.875, 0, 0]  # 2^l - 1 is 0, 1 and 7
-    assert data.comparisons(["relevance"]).tolist() == [1]
-    assert data.batch([0]).losses(torch.zeros(1, 3), torch.ones(1, 1)).item() == pytest.approx(np.log(3))
