@@ -19,10 +19,10 @@ from law.law_of_language import referenced
 
 from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
-from cosdpo.experiment.checks import located
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.indicators import controllability, hypervolume
 from cosdpo.evaluation.profile import profile
+from cosdpo.experiment.checks import located
 from cosdpo.models.base import load_base
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis

@@ -38,12 +38,12 @@ from torch import nn
 
 from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
-from cosdpo.experiment.checks import located
 from cosdpo.data import letor, synthetic_ranking
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData, graded_labels
 from cosdpo.data.ranking_splits import SYNTHETIC_SEED, fold_count, read_split
 from cosdpo.evaluation.ndcg import mean_ndcg
+from cosdpo.experiment.checks import located
 from cosdpo.losses import conditioned_loss, labelled_for
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser

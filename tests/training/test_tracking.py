@@ -6,7 +6,6 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from cosdpo.training.progress import progress
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cosdpo.errors import InputError

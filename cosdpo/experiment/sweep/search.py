@@ -18,6 +18,7 @@ from ray.tune.search.optuna import OptunaSearch
 from cosdpo.config import Config
 from cosdpo.experiment.sweep.space import Space
 from cosdpo.experiment.sweep.targets import Target
+from cosdpo.experiment.sweep.trial_settings import TrialSettings
 
 DATABASE = "optuna.db"
 
@@ -57,12 +58,22 @@ class StoredSearch(OptunaSearch):
             super().on_trial_complete(trial_id, result, error)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Takes up a snapshot; trials that were asked for after it and never ran are closed."""
+        """Takes up a snapshot; trials that were asked for after it and never ran are asked for again."""
         super().restore(checkpoint_path)
+        self.ask_again()
+
+    def ask_again(self) -> None:
+        """Has trials of the study that ran under no snapshot, or under one that is lost, suggested again."""
         recorded = {trial.number for trial in self._ot_trials.values()}
         for trial in self._ot_study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if trial.number not in recorded:
                 self._ot_study.tell(trial.number, state=TrialState.FAIL)
+                self._ot_study.enqueue_trial(trial.params)
+
+    def has_ended(self, settings: TrialSettings) -> bool:
+        """Whether the study knows what a trial of these settings came to."""
+        ended = self._ot_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        return any(trial.params == settings for trial in ended)
 
     def _stored(self, trial_id: str) -> TrialState:
         number = self._ot_trials[trial_id].number

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 
 import pyarrow.parquet as pq
 import pytest
@@ -33,6 +33,21 @@ def test_the_best_configuration_is_read_as_it_was_written(tmp_path):
     assert config.sweep == SweepConfig()
     assert config.output == tmp_path / "best"
     assert not config.resume
+
+
+def test_every_trial_with_a_front_is_a_run_of_its_own(tmp_path):
+    found = sweep_result(tmp_path, [0.3, 0.9, 0.5], stopped=[1], failed=[2])
+    for trial in found.trials:
+        (tmp_path / "trials" / trial.name).mkdir(parents=True)
+    done = {"steps": 40, "seconds": 3.0, "reward_seconds": 0.0, "parameters": 100, "peak_memory": 1}
+    (tmp_path / "trials" / "trial-00" / "done.json").write_text(json.dumps(done | {"base_parameters": 7}))
+    whole, half = found.runs()
+    assert (whole.config.output, half.config.output) == (tmp_path / "trials/trial-00", tmp_path / "trials/trial-01")
+    assert whole.config.temperature == found.trials[0].settings["temperature"]
+    assert (whole.front, half.front) == (found.fronts["trial-00"], found.fronts["trial-01"])
+    assert whole.facts == {"base": "made up", "trial": "trial-00", "base_parameters": 7}
+    assert half.facts == {"base": "made up", "trial": "trial-01"}
+    assert whole.dropped == found.task.notes
 
 
 def test_the_table_has_a_row_for_every_front(tmp_path):
@@ -106,7 +121,3 @@ class TestMetrics:
 
 def test_more_or_less_is_better():
     assert (Target("seconds").sign, Target("hypervolume/loss").sign) == (-1, 1)
-
-
-def test_paths_are_kept(tmp_path):
-    assert sweep_result(tmp_path, [1.0]).config.output == Path(tmp_path)
