@@ -76,23 +76,13 @@ def located(config: Config) -> Config:
 
 def check(config: Config) -> None:
     """What can be refused without reading any data."""
+    config.changed({})  # what `resolved` and `located` filled in goes together as well
     if not config.objectives:
         raise InputError("objectives is not set: name them in order, such as --objectives better safer")
-    if len(set(config.objectives)) < len(config.objectives):
-        raise InputError(f"objectives {config.objectives} names one twice; name each once")
-    if len(config.temperatures) != len(config.objectives):
-        raise InputError(
-            f"temperature has {len(config.temperatures)} numbers for {len(config.objectives)} objectives; "
-            "give one for all, or one each"
-        )
     if config.training.weights:
         raise InputError("training.weights is for the runs of baselines: leave it out, or set method")
     if config.task == "language" and config.conditioning == "none":
         raise InputError("conditioning none is for the runs of baselines: choose another, or set method")
-    check_groups(config)
-    if config.training.target == "rewards" and config.training.penalty:
-        raise InputError("training.penalty is for training.target labels: set one of the two back to its default")
-    check_workers(config)
     compatible.check(config)
     task_of(config).check(config)
     check_trackers(config)
@@ -100,37 +90,6 @@ def check(config: Config) -> None:
         run_folder.check(config)
         storage.check(config)
         cluster.check_devices(config)
-
-
-def check_groups(config: Config) -> None:
-    """Raises InputError where contexts that are compared with each other would come apart, or cannot be compared."""
-    group, training = config.training.compare_across, config.training
-    if group == 1:
-        return
-    if config.task == "ranking" or config.data.comparisons != "pairwise":
-        raise InputError(f"training.compare_across {group} compares pairs of responses: set data.comparisons pairwise")
-    for key in ("batch_size", "micro_batch"):
-        if (size := getattr(training, key)) % group:
-            raise InputError(
-                f"training.{key} {size} is not a multiple of training.compare_across {group}; change one of them"
-            )
-
-
-def check_workers(config: Config) -> None:
-    """Raises InputError where there are more workers than a batch has parts for them, or fewer than the fewest."""
-    scaling, group = config.scaling, config.training.compare_across
-    parts = config.training.batch_size // group
-    if scaling.workers > parts:
-        what = "contexts" if group == 1 else f"groups of training.compare_across {group}"
-        raise InputError(
-            f"scaling.workers {scaling.workers} cannot share training.batch_size {config.training.batch_size}, which "
-            f"has {parts} {what}: lower the one or raise the other"
-        )
-    if scaling.min_workers > scaling.workers:
-        raise InputError(
-            f"scaling.min_workers {scaling.min_workers} is more than scaling.workers {scaling.workers}: lower the one "
-            "or raise the other"
-        )
 
 
 def train(task: Task) -> Outcome:

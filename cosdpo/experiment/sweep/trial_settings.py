@@ -58,16 +58,9 @@ def apply(config: Config, settings: Settings) -> Config:
     """`config` with these values.
 
     Raises:
-        ValidationError: a value that its key does not accept.
+        InputError: a value that its key does not accept, or values that do not go together.
     """
-    tree = config.model_dump()
-    for key, value in settings.items():
-        *sections, leaf = key.split(".")
-        branch = tree
-        for section in sections:
-            branch = branch[section]
-        branch[leaf] = value
-    return Config.model_validate(tree)
+    return config.changed(settings)
 
 
 def value_of(config: Config, key: str) -> Value:
@@ -85,36 +78,41 @@ def accepted(config: Config, key: str, word: str, place: str) -> Value:
     Raises:
         InputError: the key does not accept it.
     """
+    section, _, leaf = key.rpartition(".")
+    kind = type(getattr(config, section)) if section else Config
     try:
-        return value_of(apply(config, {key: word}), key)
+        value: Value = getattr(kind.model_validate({leaf: word}), leaf)
+        return value
     except ValidationError:
         raise InputError(f"{place}: expected {keys_of(Config)[key].accepts}, got {word!r}") from None
 
 
-def corners(config: Config, ends: Mapping[str, Sequence[Value]]) -> Iterator[Config]:
-    """The configurations at the ends of the space: all combinations while they are few, else one key at a time."""
+def corners(ends: Mapping[str, Sequence[Value]]) -> Iterator[Settings]:
+    """The settings at the ends of the space: all combinations while they are few, else one key at a time."""
     size = 1
     for values in ends.values():
         size *= len(values)
     if size <= MOST_CORNERS:
         for combination in itertools.product(*ends.values()):
-            yield apply(config, dict(zip(ends, combination, strict=True)))
+            yield dict(zip(ends, combination, strict=True))
         return
     for key, values in ends.items():
         for value in values:
-            yield apply(config, {key: value})
+            yield {key: value}
 
 
 def check_corners(config: Config, ends: Mapping[str, Sequence[Value]]) -> None:
     """Raises InputError when settings that the space allows do not go together."""
     fits = _fits(config)
-    fresh = config.model_copy(update={"output": config.output / "trials" / "new", "resume": False})
-    for corner in corners(fresh, ends):
+    fresh = config.changed({"output": config.output / "trials" / "new", "resume": False})
+    for settings in corners(ends):
         try:
+            corner = apply(fresh, settings)
             run.check(corner)
             fits(corner)
         except InputError as error:
-            raise InputError(f"sweep.space allows {_written(corner, ends)}, but {error}") from None
+            written = ", ".join(f"{key} {settings.get(key, value_of(config, key))}" for key in ends)
+            raise InputError(f"sweep.space allows {written}, but {error}") from None
 
 
 def _fits(config: Config) -> Callable[[Config], None]:
@@ -125,7 +123,3 @@ def _fits(config: Config) -> Callable[[Config], None]:
     from cosdpo.models.language_scorer import check_adapters
 
     return partial(check_adapters, base=skeleton(load_config(config.model.base)))
-
-
-def _written(config: Config, ends: Mapping[str, object]) -> str:
-    return ", ".join(f"{key} {value_of(config, key)}" for key in ends)
