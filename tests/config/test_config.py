@@ -13,7 +13,7 @@ from cosdpo.config import Config, DataConfig, ScalingConfig
 from cosdpo.config.keys import Key, keys_of, shown
 from cosdpo.errors import InputError
 
-PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def test_the_reference_page_is_current():
