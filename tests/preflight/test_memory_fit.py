@@ -86,9 +86,9 @@ def test_no_gpu_is_large_enough(base):
 def test_a_batch_that_more_workers_cannot_share(base):
     """Sharding over more GPUs would mend it, but a batch of 1 has no part for a second worker."""
     shape = {"data__max_length": 8, "training__batch_size": 1}
-    need = Fit(settings(base, **shape)).share(settings(base, **shape)).total / GIB
+    need = MemoryFit(settings(base, **shape)).share(settings(base, **shape)).total / GIB
     with pytest.raises(InputError, match="choose a smaller base"):
-        Fit(settings(base, **shape, gpu__memory=2 + 0.9 * (need - 2))).check()
+        MemoryFit(settings(base, **shape, gpu__memory=2 + 0.9 * (need - 2))).check()
 
 
 def test_printed_figures_are_those_of_the_shares(base, capsys):

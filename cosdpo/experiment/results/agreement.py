@@ -33,16 +33,16 @@ def check(results: Sequence[Result]) -> None:
 
 
 def _same_kind(first: Front, front: Front) -> None:
-    for what, one, other in (
+    for what, expected, actual in (
         ("the task", first.task, front.task),
         ("objectives", first.objectives, front.objectives),
         ("metrics", _directions(first), _directions(front)),
         ("the main objective", _main(first), _main(front)),
     ):
-        if one != other:
+        if expected != actual:
             raise InputError(
                 f"{first.method} (seed {first.seed}) and {front.method} (seed {front.seed}) differ in {what}: "
-                f"{one} and {other}; compare runs of one configuration"
+                f"{expected} and {actual}; compare runs of one configuration"
             )
 
 
@@ -57,9 +57,12 @@ def _main(front: Front) -> tuple[str, str, bool] | None:
 def _same_place(first: Front, front: Front) -> None:
     for name, metric in front.metrics.items():
         for what in ("reference_point", "base"):
-            one, other = getattr(first.metrics[name], what), getattr(metric, what)
-            if not np.allclose(one, other, rtol=1e-3, atol=1e-9):  # evaluation on several devices rounds differently
+            expected, actual = getattr(first.metrics[name], what), getattr(metric, what)
+            if not np.allclose(
+                expected, actual, rtol=1e-3, atol=1e-9
+            ):  # evaluation on several devices rounds differently
                 raise InputError(
                     f"{first.method} and {front.method} of seed {front.seed} differ in {name}'s "
-                    f"{what.replace('_', ' ')}: {one} and {other}; evaluate both on the same data from one base model"
+                    f"{what.replace('_', ' ')}: {expected} and {actual}; evaluate both on the same data "
+                    "from one base model"
                 )
