@@ -46,21 +46,21 @@ def step(progress: TrialProgress, trials: list[Any], capsys: pytest.CaptureFixtu
 
 def test_without_a_terminal_a_line_for_each_that_runs_or_ends(progress, tmp_path, capsys):
     running = Trial("b", "RUNNING")
-    ended = Trial("a", "TERMINATED", 40, 0.125, temperature=0.5, **{"model.gates": "affine"})
+    ended = Trial("a", "TERMINATED", 40, 0.12, temperature=0.5, **{"model.gates": "affine"})
     (tmp_path / "trial-b").mkdir()
-    (tmp_path / "trial-b" / "metrics.jsonl").write_text(json.dumps({"step": 10, "seconds": 5.0, "loss/kind": 0.6}))
+    (tmp_path / "trial-b" / "metrics.jsonl").write_text(json.dumps({"step": 10, "seconds": 5.0, "loss/kind": 0.6}) + "\n")
     progress.setup()
     assert step(progress, [running], capsys) == ["trial 1: 10 of 40 steps, 2 a second, 15 s left, kind 0.600"]
     progress.on_trial_complete(0, [], ended)
     assert step(progress, [ended, running], capsys) == [
-        "trial 1 done: hypervolume/accuracy 0.125 after 40 steps (best 0.125); temperature 0.5, model.gates affine "
-        "(1 of 3 done, about 4 s left)",  # 2 more trials, of 2 s each
+        "trial 1 done: hypervolume/accuracy 0.12 after 40 steps (best 0.12); temperature 0.5, model.gates affine "
+        "(1 of 3 done, about 2.0 s left)",  # 2 more trials, of a second each
         "trial 2: 10 of 40 steps, 2 a second, 15 s left, kind 0.600",
     ]
     failed = Trial("b", "ERROR", 12, temperature=9.0)
     progress.on_trial_error(0, [], failed)
     (line,) = step(progress, [ended, failed], capsys)
-    assert line.startswith("trial 2 failed: broke off after 12 steps (best 0.125); temperature 9")
+    assert line.startswith("trial 2 failed: broke off after 12 steps (best 0.12); temperature 9")
 
 
 def test_after_a_restart_it_knows_the_trials_of_before(progress, tmp_path, capsys):
