@@ -1,9 +1,9 @@
-"""From nothing to a front in a few minutes: a synthetic world, a small base model, one conditioned run, a report.
+"""From nothing to a front in a few minutes: synthetic reviews, a small base model, one conditioned run, a report.
 
     make quickstart
     python jobs/quickstart.py --output runs/again
 
-The world writes short reviews of small places and scores them on three objectives that pull apart: cheerful, brief
+It writes short reviews of small places and scores them on three objectives that pull apart: cheerful, brief
 and vivid. Base model and preferences are made once and cached, as ordinary files that any other job can read.
 """
 

@@ -8,9 +8,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from benchmarks.kills import workers
+import psutil
+
 from cosdpo.config import Config
 from cosdpo.training.tracking import last_metrics
+
+
+def workers() -> list[int]:
+    """Processes that train, among those that this process started: of Ray Train, or the task of a run of one worker."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if any(name in " ".join(process.cmdline()) for name in ("RayTrainWorker", "_train_alone")):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def test_a_sweep_leaves_a_page_of_every_trial_with_a_front(tmp_path, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)  # the world's base model is trained first where no run before has done so
+@pytest.mark.timeout(1800)  # the synthetic base model is trained first where no run before has done so
 def test_the_quickstart_stops_twice_and_goes_on(tmp_path):
     """Started again it refuses its own folder; with --resume it goes on, though the job names no base and no data."""
 

@@ -114,13 +114,13 @@ def controllability(weights: npt.ArrayLike, values: npt.ArrayLike) -> Floats:
     Raises:
         InputError: the shapes differ or a value is not finite.
     """
-    asked, got = _points(weights, "weights"), _points(values, "values")
-    if asked.shape != got.shape:
-        raise InputError(f"weights have shape {asked.shape} and values {got.shape}; both need [points, objectives]")
-    correlations = np.zeros(asked.shape[1])
-    for j in range(asked.shape[1]):
-        if len(asked) > 1 and np.ptp(asked[:, j]) > 0 and np.ptp(got[:, j]) > 0:
-            correlations[j] = spearmanr(asked[:, j], got[:, j]).statistic
+    w, metrics = _points(weights, "weights"), _points(values, "values")
+    if w.shape != metrics.shape:
+        raise InputError(f"weights have shape {w.shape} and values {metrics.shape}; both need [points, objectives]")
+    correlations = np.zeros(w.shape[1])
+    for j in range(w.shape[1]):
+        if len(w) > 1 and np.ptp(w[:, j]) > 0 and np.ptp(metrics[:, j]) > 0:
+            correlations[j] = spearmanr(w[:, j], metrics[:, j]).statistic
     return correlations
 
 

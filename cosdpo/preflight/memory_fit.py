@@ -27,7 +27,7 @@ MOST_WORKERS = 256
 
 
 @dataclass
-class Fit:
+class MemoryFit:
     """Memory of one training of a language model on one GPU of the cluster."""
 
     config: Config
@@ -88,21 +88,23 @@ class Fit:
         micro = _at_a_time(config)
         longest = self.longest(1)[0]
         memory = self.memory(config)
-        found = shares(memory, config)
+        by_strategy = shares(memory, config)
         chosen = name_of(config)
         table = Table("GiB on each GPU", box=None, pad_edge=False)
-        for name in found:
+        for name in by_strategy:
             table.add_column(name + (" *" if name == chosen else ""), justify="right")
         rows = {
-            "frozen base": [s.base for s in found.values()],
-            "what is trained": [s.trained for s in found.values()],
-            "activations": [s.activations for s in found.values()],
-            "all, with a reserve": [s.total for s in found.values()],
+            "frozen base": [s.base for s in by_strategy.values()],
+            "what is trained": [s.trained for s in by_strategy.values()],
+            "activations": [s.activations for s in by_strategy.values()],
+            "all, with a reserve": [s.total for s in by_strategy.values()],
         }
         for label, values in rows.items():
             table.add_row(label, *(f"{value / GIB:.1f}" for value in values))
         limit = config.gpu.memory * GIB
-        table.add_row(f"fits {config.gpu.memory:g} GiB", *("yes" if s.total <= limit else "no" for s in found.values()))
+        table.add_row(
+            f"fits {config.gpu.memory:g} GiB", *("yes" if s.total <= limit else "no" for s in by_strategy.values())
+        )
         console = Console()
         console.print(
             f"{config.scaling.workers} GPU(s) to a training, each with {micro} contexts of {len(longest.prompt)} + "

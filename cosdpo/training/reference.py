@@ -8,7 +8,6 @@ written under a temporary name and renamed: a half-written one is never read.
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ import torch
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
-from cosdpo.files import cache_folder
+from cosdpo.files import cache_folder, whole_file
 from cosdpo.training.devices import base_dtype, worker_device
 from cosdpo.training.strategies.compatible import shards_the_base
 
@@ -65,10 +64,9 @@ class ReferenceCache:
     def store(self, key: str, scores: Sequence[Floats]) -> None:
         """Writes the file whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{key}.{uuid.uuid4().hex}"
         table = pa.table({"scores": pa.array([s.tolist() for s in scores], type=pa.list_(pa.float64()))})
-        pq.write_table(table, temporary)
-        temporary.rename(self.folder / f"{key}.parquet")
+        with whole_file(self.folder / f"{key}.parquet") as temporary:
+            pq.write_table(table, temporary)
 
 
 class ReferenceActor:
@@ -105,15 +103,15 @@ def reference_scores(
     if config.model.quantization != "none":
         dtype = config.model.quantization
     keys = [cache_key(fingerprint, dtype, side) for side in sides]
-    known = [cache.load(key) for key in keys]
-    missing = [i for i, scores in enumerate(known) if scores is None]
+    of_sides = [cache.load(key) for key in keys]
+    missing = [i for i, scores in enumerate(of_sides) if scores is None]
     if missing:
         fresh = iter(_score(config, [context for i in missing for context in sides[i]]))
         for i in missing:
             scores = [next(fresh) for _ in sides[i]]
             cache.store(keys[i], scores)
-            known[i] = scores
-    return [scores for scores in known if scores is not None]
+            of_sides[i] = scores
+    return [scores for scores in of_sides if scores is not None]
 
 
 def _score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]:

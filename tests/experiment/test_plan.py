@@ -1,4 +1,4 @@
-"""Cases, their trainings under each budget, and the plan that is printed."""
+"""What an experiment is made of: cases, their folders, and their trainings under each budget."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from cosdpo.config import Config
-from cosdpo.experiment.compare import compare
-from cosdpo.experiment.plan import cases, entries, run_name
+from cosdpo.errors import InputError
+from cosdpo.experiment.plan import alone, cases, conditioned_by, entries, run_name, source_name
 from tests import tiny_rankers
-from tests.tiny_models import rows, settings, write_model, write_rows
+from tests.tiny_models import settings
 
 
 class TestCases:
@@ -37,6 +37,40 @@ class TestCases:
 
     def test_one_fold(self):
         assert [case.name for case in cases(tiny_rankers.settings(comparison__seeds=[4]))] == ["seed-4"]
+
+    def test_each_has_a_place_of_its_own_in_the_storage(self):
+        config = tiny_rankers.settings(data__folds=2, comparison__seeds=[7], scaling__storage="s3://bucket/x")
+        places = [case.config.scaling.storage for case in cases(config)]
+        assert places == ["s3://bucket/x/seed-7/fold-1", "s3://bucket/x/seed-7/fold-2"]
+
+
+class TestRun:
+    """The plan of one conditioned run: its folder is that of its only training."""
+
+    def plan(self, **changes: object) -> list[tuple[str, Path, int, Path]]:
+        config = alone(tiny_rankers.settings(output="runs/x", seed=4, **changes))
+        found = []
+        for case in cases(config, lone=True):
+            (entry,) = entries(case.config)
+            (run,) = entry.runs
+            names = case.training(run), case.measuring(entry)
+            found.append((case.name, case.config.output, case.config.data.fold, case.folder(run_name(run))))
+            assert case.config.seed == 4
+            assert case.front(entry) == case.config.output / "front.json"
+            assert names == (f"{case.name} training".strip(), f"{case.name} measuring".strip())
+        return found
+
+    def test_without_folds(self):
+        place = Path("runs/x")
+        assert self.plan() == [("", place, 0, place)]
+
+    def test_a_folder_per_fold(self):
+        places = [Path("runs/x/fold-1"), Path("runs/x/fold-2")]
+        assert self.plan(data__folds=2) == [(f"fold-{k}", places[k - 1], k, places[k - 1]) for k in (1, 2)]
+
+    def test_one_fold_alone_has_the_folder_to_itself(self):
+        place = Path("runs/x")
+        assert self.plan(data__folds=2, data__fold=2) == [("", place, 2, place)]
 
 
 class TestEntries:
@@ -99,57 +133,22 @@ class TestEntries:
 
     def test_a_front_per_method_and_budget(self, tmp_path):
         config = self.config(comparison={"budgets": ["steps", "time"], "seeds": [0, 1]}, output=tmp_path)
-        fronts = {entry.front(case) for case in cases(config) for entry in entries(case.config)}
+        fronts = {case.front(entry) for case in cases(config) for entry in entries(case.config)}
         assert len(fronts) == 2 * 2 * 4
         assert tmp_path / "seed-1" / "soup-time.json" in fronts
 
+    def test_its_steps_and_folders(self):
+        config = self.config(output="runs/x", comparison={"methods": ["modpo"], "seeds": [0]})
+        (case,) = cases(config)
+        (entry,) = entries(case.config)
+        run = next(run for run in entry.runs if run.margins)
+        assert case.training(run) == f"seed-0 {run.name}@100"
+        assert case.measuring(entry) == "seed-0 measure modpo (steps)"
+        assert case.folder(run_name(run)) == Path(f"runs/x/seed-0/runs/{run.name}@100")
+        assert {source_name(run, name) for name in run.margins} <= {run_name(run) for run in entry.runs}
 
-def test_the_printed_plan(tmp_path, capsys):
-    write_model(tmp_path / "base", "gpt2-tied")
-    config = settings(
-        tmp_path / "base",
-        output=tmp_path / "run",
-        data__train=str(write_rows(tmp_path / "train.jsonl", rows(12, 0))),
-        data__validation=str(write_rows(tmp_path / "validation.jsonl", rows(4, 1))),
-        training__steps=100,
-        grid__partitions=2,
-        comparison={"seeds": [0, 1]},
-        plan=True,
-        baseline={"steps": 40},
-    )
-    assert compare(config) == []
-    assert not (tmp_path / "run").exists()
-    out = capsys.readouterr().out
-    lines = [line.split() for line in out.splitlines()]
-    figures = {words[0]: words[1:4] for words in lines if words and words[0] in config.comparison.methods}
-    # 3 weights and 2 seeds. All: the conditioned run, 3 single runs, and modpo's between them.
-    assert figures == {
-        "cos": ["steps", "2", "200"],
-        "linear_scalarization": ["steps", "6", "240"],
-        "soup": ["steps", "4", "160"],
-        "modpo": ["steps", "6", "240"],
-    }
-    (together,) = [words for words in lines if words[:1] == ["together,"]]
-    assert together[4:6] == ["10", "520"]
-    assert "2 seed(s), 1 fold(s), 3 weights" in out
-
-
-@pytest.mark.parametrize("steps", [40, 80])
-def test_gpu_hours_grow_with_the_steps(tmp_path, capsys, steps):
-    write_model(tmp_path / "base", "gpt2-tied")
-    config = settings(
-        tmp_path / "base",
-        output=tmp_path / "run",
-        data__train=str(write_rows(tmp_path / "train.jsonl", rows(12, 0))),
-        data__validation=str(write_rows(tmp_path / "validation.jsonl", rows(4, 1))),
-        training__steps=steps,
-        comparison={"seeds": [0], "methods": ["cos"]},
-        plan=True,
-        gpu={"tflops": 1e-6},
-    )
-    compare(config)
-    out = capsys.readouterr().out
-    (words,) = [line.split() for line in out.splitlines() if line.startswith("cos")]
-    flops = float(out.split(" weights; ")[1].split(" FLOP")[0])
-    # steps * FLOP per step at 1e6 FLOP/s, in hours.
-    assert float(words[4]) == pytest.approx(steps * flops / 1e6 / 3600, rel=0.01)
+    def test_a_conditioning_that_the_task_does_not_know(self):
+        with pytest.raises(InputError, match=r"names 'gates'; a language model knows hyper_prompt, gated_lora, both"):
+            conditioned_by("gates", self.config())
+        with pytest.raises(InputError, match=r"names 'gated_lora'; a ranking model knows concatenation, gates, both"):
+            conditioned_by("gated_lora", tiny_rankers.settings())

@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
 import pytest
 import ray
 
+from cosdpo.errors import InputError
 from cosdpo.experiment import schedule as module
-from cosdpo.experiment.schedule import Schedule, State, Step
+from cosdpo.experiment.progress import Activity, State
+from cosdpo.experiment.schedule import Schedule, Step, in_one_line
 
-CPUS = 4
+pytestmark = pytest.mark.usefixtures("ray_of_two_cores")
 
-
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> Iterator[None]:
-    """More CPUs than any test has slots: it is the schedule that holds back."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("RAY_ADDRESS", raising=False)
-        ray.init(address="local", num_cpus=CPUS, include_dashboard=False, log_to_driver=False)
-        yield
-        ray.shutdown()
+CPUS = 0.5
+"""Of a task, so that more of them fit than any test has slots: it is the schedule that holds back."""
 
 
 @pytest.fixture
@@ -35,7 +30,7 @@ def started() -> list[str]:
 def step(started) -> Callable[..., Step]:
     """A step that returns its name in capitals; or raises, or was done before."""
 
-    @ray.remote(num_cpus=1)
+    @ray.remote(num_cpus=CPUS)
     def work(name: str, error: Exception | None) -> tuple[str, float, float]:
         began = time.monotonic()
         time.sleep(0.05)
@@ -55,8 +50,29 @@ def step(started) -> Callable[..., Step]:
     return make
 
 
-def run(steps: list[Step], slots: int = 2, changed: Callable[[Schedule], None] = lambda schedule: None) -> Schedule:
-    schedule = Schedule(steps, slots, changed)
+class Screen:
+    """Keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.states: list[dict[str, State]] = []
+        self.running: list[Mapping[str, Activity]] = []
+        self.left: dict[int, float | None] = {}
+        """Remaining seconds by the number of steps that were done."""
+
+    def show(
+        self,
+        states: Mapping[str, State],
+        running: Mapping[str, Activity],
+        remarks: Mapping[str, str],
+        remaining: float | None,
+    ) -> None:
+        self.states.append(dict(states))
+        self.running.append(running)
+        self.left[list(states.values()).count("done")] = remaining
+
+
+def run(steps: list[Step], slots: int = 2, screen: Screen | None = None) -> Schedule:
+    schedule = Schedule(steps, slots, screen or Screen(), in_one_line)
     schedule.run()
     return schedule
 
@@ -76,16 +92,12 @@ def test_results_and_states_by_name(step):
 
 @pytest.mark.parametrize("slots", [1, 2, 3])
 def test_the_longest_first_and_never_more_than_fit(step, started, slots):
-    states: list[dict[str, State]] = []
+    screen = Screen()
     costs = {"c": 3.0, "a": 1.0, "e": 5.0, "b": 2.0, "d": 4.0, "f": 6.0}
-    schedule = run(
-        [step(name, cost) for name, cost in costs.items()],
-        slots,
-        lambda schedule: states.append(dict(schedule.states)),
-    )
+    schedule = run([step(name, cost) for name, cost in costs.items()], slots, screen)
     assert started == ["f", "e", "d", "c", "b", "a"]
     assert overlap(schedule) <= slots
-    assert all(list(at.values()).count("running") <= slots for at in states)
+    assert all(list(at.values()).count("running") <= slots for at in screen.states)
 
 
 def test_all_slots_are_used():
@@ -99,7 +111,7 @@ def test_all_slots_are_used():
             self.there.add(name)
             return len(self.there)
 
-    @ray.remote(num_cpus=1)
+    @ray.remote(num_cpus=CPUS)
     def meet(name: str, meeting: object) -> bool:
         while ray.get(meeting.arrive.remote(name)) < 2:
             time.sleep(0.01)
@@ -147,9 +159,13 @@ class TestFailure:
         assert set(schedule.states.values()) == {"failed"}
         assert schedule.failures["c"] in ("needs a, which failed", "needs b, which failed")
         assert "c" not in started
+        assert sorted(type(error.cause).__name__ for error in schedule.errors) == ["OSError", "ValueError"]
+
+    def test_a_mistake_of_the_user_has_its_own_message(self, step):
+        assert run([step("a", error=InputError("mend it"))]).failures == {"a": "mend it"}
 
     def test_a_process_that_dies(self, step):
-        @ray.remote(num_cpus=1, max_retries=0)
+        @ray.remote(num_cpus=CPUS, max_retries=0)
         def die() -> None:
             import os
 
@@ -175,36 +191,48 @@ class TestDoneBefore:
         assert schedule.results["new"][0] == "NEW"
 
     def test_everything(self, step):
-        seen: list[dict[str, State]] = []
-        schedule = run(
-            [step("a", before=1), step("b", needs="a", before=2)], changed=lambda s: seen.append(dict(s.states))
-        )
+        screen = Screen()
+        schedule = run([step("a", before=1), step("b", needs="a", before=2)], screen=screen)
         assert schedule.results == {"a": 1, "b": 2}
-        assert seen[-1] == {"a": "done", "b": "done"}
+        assert screen.states[-1] == {"a": "done", "b": "done"}
 
     def test_thousands_of_steps(self, step):
         steps = [step(str(number), before=number + 1) for number in range(3000)]
         assert run(steps).results == {str(number): number + 1 for number in range(3000)}
 
 
-def test_remaining_seconds(step, monkeypatch):
-    # 10 s after the start. Of the cost that was not done before, 6 in all, the first step does 3, the second 2: then
-    # 10 * (2 + 1) / 3 = 10 s and 10 * 1 / 5 = 2 s are left.
-    clock = iter([100.0])
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock, 110.0)))
-    left: dict[int, float | None] = {}
+def test_what_finishing_makes_of_a_result_is_the_result(step):
+    def finish(result: tuple[str, float, float], results: Mapping[str, object]) -> str:
+        return f"{result[0]} after {results['a']}"
 
-    def changed(schedule: Schedule) -> None:
-        left[list(schedule.states.values()).count("done")] = schedule.remaining_seconds()
-
-    steps = [step("before", 100, before=1), step("b", 1), step("a", 3), step("c", 2)]
-    run(steps, slots=1, changed=changed)
-    assert {done: seconds for done, seconds in left.items() if done > 1} == pytest.approx({2: 10.0, 3: 2.0, 4: 0.0})
-    assert Schedule(steps, 1, changed).remaining_seconds() is None
+    first, second = step("a", before="old"), step("b", needs="a")
+    schedule = run([first, Step("b", 1.0, ("a",), second.start, finish)])
+    assert schedule.results == {"a": "old", "b": "B after old"}
 
 
-def test_what_failed_is_not_waited_for(step, monkeypatch):
-    clock = iter([100.0])
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock, 110.0)))
-    schedule = run([step("a", 3), step("bad", 5, error=ValueError("x")), step("c", 7, needs="bad")], slots=1)
-    assert schedule.remaining_seconds() == 0
+def test_the_activities_of_what_runs_are_shown(step):
+    screen = Screen()
+    run([Step("a", 1.0, (), step("a").start, activity=lambda: Activity(3, 10)), step("b", needs="a")], screen=screen)
+    assert {"a": Activity(3, 10)} in screen.running
+    assert screen.running[-1] == {}
+
+
+@pytest.fixture
+def clock(monkeypatch) -> None:
+    """10 s after the start at every later look."""
+    at = iter([100.0])
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(at, 110.0)))
+
+
+def test_remaining_seconds(step, clock):
+    # Of the cost that was not done before, 6 in all, the first step does 3, the second 2: then 10 * (2 + 1) / 3 = 10 s
+    # and 10 * 1 / 5 = 2 s are left.
+    screen = Screen()
+    run([step("before", 100, before=1), step("b", 1), step("a", 3), step("c", 2)], 1, screen)
+    assert screen.left == {1: None, 2: pytest.approx(10), 3: pytest.approx(2), 4: pytest.approx(0)}
+
+
+def test_what_failed_is_not_waited_for(step, clock):
+    screen = Screen()
+    run([step("a", 3), step("bad", 5, error=ValueError("x")), step("c", 7, needs="bad")], 1, screen)
+    assert screen.left[1] == 0

@@ -1,11 +1,10 @@
-"""Which settings decide a sweep, and which trials none beats."""
+"""What mattered in a sweep: judged where all trials were, and by Optuna once there are enough of them."""
 
 from __future__ import annotations
 
 import pytest
 
 from cosdpo.experiment.sweep.space import parse_space
-from cosdpo.reports.best_fronts import pareto
 from cosdpo.reports.importance import importances, judged
 from tests.fake_sweep import sweep_result
 
@@ -31,9 +30,3 @@ def test_what_decides_comes_first(tmp_path, count):
     assert next(iter(order)) == "temperature"
     assert how == ("rank correlation" if count < 10 else "PED-ANOVA, shares of 1")
     assert set(order) == set(found.config.sweep.space)
-
-
-def test_pareto_keeps_what_none_beats(tmp_path):
-    # More quality and more parameters by number, so that of 0.3, 0.9, 0.5 the third is beaten by the second.
-    found = sweep_result(tmp_path, [0.3, 0.9, 0.5], metrics=["hypervolume", "parameters"])
-    assert [t.name for t in pareto(found.trials, found.targets)] == ["trial-00", "trial-01"]

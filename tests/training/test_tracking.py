@@ -6,11 +6,10 @@ import sys
 from types import SimpleNamespace
 
 import pytest
-from cosdpo.training.progress import progress
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cosdpo.errors import InputError
-from cosdpo.training.tracking import RunLog, check_trackers, read_metrics
+from cosdpo.training.tracking import RunLog, check_trackers, last_metrics, read_metrics
 from tests.tiny_models import settings
 
 
@@ -27,6 +26,7 @@ def write(config, start: int, steps: range) -> None:
 
 def test_lines_come_back_in_order_and_while_the_run_goes_on(config, tmp_path):
     assert read_metrics(tmp_path) == []
+    assert last_metrics(tmp_path) is None
     with RunLog(config, 0) as log:
         log({"step": 1, "loss": 0.5})
         assert read_metrics(tmp_path) == [{"step": 1, "loss": 0.5}]
@@ -45,6 +45,7 @@ def test_a_line_cut_short_by_a_kill_is_left_out(config, tmp_path):
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 3, "lo')
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2]
+    assert last_metrics(tmp_path)["step"] == 2
     write(config, 2, range(3, 4))
     assert [line["step"] for line in read_metrics(tmp_path)] == [1, 2, 3]
 
@@ -89,11 +90,3 @@ def test_a_tracker_that_is_not_installed_is_refused(monkeypatch, tracker):
     with pytest.raises(InputError, match=f"tracking.{tracker} is set but {tracker} is not installed"):
         check_trackers(settings("", **{f"tracking__{tracker}": "x"}))
     check_trackers(settings(""))
-
-
-def test_the_progress_bar_follows_the_metrics(config, tmp_path, capsys):
-    with progress(tmp_path, 10):
-        write(config, 0, range(1, 8))
-    shown = capsys.readouterr().err.split("\r")[-1]
-    assert "7/10" in shown
-    assert "kind=2.000" in shown

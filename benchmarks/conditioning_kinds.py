@@ -1,6 +1,6 @@
 """Conditioning kinds and scopes against each other on one task: hypervolume, ends and time over seeds.
 
-    python benchmarks/conditioning.py --config jobs/configs/stories.yaml --model.base FOLDER \
+    python benchmarks/conditioning_kinds.py --config jobs/configs/stories.yaml --model.base FOLDER \
         --data.train train.jsonl --data.validation validation.jsonl --output runs/conditioning
 
 Every combination of hyper_prompt, gated_lora and both with scope sequence and response is trained with seeds 0 to 2
@@ -15,14 +15,14 @@ from statistics import mean, pstdev, stdev
 
 import numpy as np
 import torch
-from cosdpo.run import located
-from law.language import referenced
+from law.law_of_language import referenced
 
 from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.indicators import controllability, hypervolume
 from cosdpo.evaluation.profile import profile
+from cosdpo.experiment.checks import located
 from cosdpo.models.base import load_base
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis

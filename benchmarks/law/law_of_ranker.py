@@ -33,7 +33,7 @@ DIRECTIONS = ((0.5, 0.5), (0.8, 0.2), (0.2, 0.8))
 
 
 @dataclass(frozen=True)
-class World:
+class Sides:
     """The data of one seed and its base ranker."""
 
     task: RankingTask
@@ -72,7 +72,7 @@ def fit(model: Any, data: RankingData, config: Config) -> float:
     return seconds
 
 
-def world(config: Config, folder: Path) -> World:
+def prepared(config: Config, folder: Path) -> Sides:
     """Reads the fold of a seed and trains its base ranker, whose checkpoint is put into `folder`."""
     task = RankingTask(config, read_split(config))
     lists = task.split.train
@@ -85,7 +85,7 @@ def world(config: Config, folder: Path) -> World:
     with torch.no_grad():
         for side in (task.train, task.held_out):
             side.reference = base.scores(side.batch(range(len(side))).contexts).numpy()
-    return World(task, folder)
+    return Sides(task, folder)
 
 
 @torch.no_grad()
@@ -120,27 +120,27 @@ def one_law(config: Config, betas: list[float]) -> dict[str, Any]:
     """
     grid = das_dennis(len(config.objectives), config.partitions)
     trained_at = config.temperatures[0]
-    found: dict[str, list[Any]] = {
+    measured: dict[str, list[Any]] = {
         name: [] for name in ("same_network", "trained_anew", "reward", "trained", "rescaled")
     }
     with tempfile.TemporaryDirectory() as name:
-        data = world(config, Path(name))
+        data = prepared(config, Path(name))
         reference = data.held_out.reference.astype(np.float64)
         original, _ = data.scorer(config)
         at_trained = torch.from_numpy(scores_at(original, data.held_out, grid, config.temperatures))
         for beta in betas:
             rescaled = rescale(at_trained, torch.from_numpy(reference), beta / trained_at).numpy()
-            asked = [beta] * len(config.objectives)
+            temperatures = [beta] * len(config.objectives)
             anew, _ = data.scorer(config.model_copy(update={"temperature": beta}))
-            scores = scores_at(anew, data.held_out, grid, asked)
-            same = scores_at(original, data.held_out, grid, asked)
-            found["same_network"].append(float(np.abs(same - rescaled).max()))
-            found["trained_anew"].append(float(np.abs(data.centred(scores - rescaled)).max()))
-            found["reward"].append(float(np.abs(data.centred(scores - reference)).max()))
-            found["trained"].append([data.ndcg(row) for row in scores])
-            found["rescaled"].append([data.ndcg(row) for row in rescaled])
+            scores = scores_at(anew, data.held_out, grid, temperatures)
+            same = scores_at(original, data.held_out, grid, temperatures)
+            measured["same_network"].append(float(np.abs(same - rescaled).max()))
+            measured["trained_anew"].append(float(np.abs(data.centred(scores - rescaled)).max()))
+            measured["reward"].append(float(np.abs(data.centred(scores - reference)).max()))
+            measured["trained"].append([data.ndcg(row) for row in scores])
+            measured["rescaled"].append([data.ndcg(row) for row in rescaled])
     print(f"ranker: {config.ranker.parametrisation} seed {config.seed} done", flush=True)
-    return found
+    return measured
 
 
 def vectors(config: Config, seeds: int, folder: Path) -> list[dict[str, Any]]:
@@ -161,7 +161,7 @@ def one_run_for_all_vectors(config: Config) -> dict[str, Any]:
     grid = das_dennis(len(config.objectives), config.partitions)
     kappa = sum(config.temperatures)
     with tempfile.TemporaryDirectory() as name:
-        data = world(config, Path(name))
+        data = prepared(config, Path(name))
         base = np.array(data.ndcg(data.held_out.reference.astype(np.float64)))[:-1]
         model = config.model.model_copy(update={"temperature_conditioned": True})
         one, seconds = data.scorer(config.model_copy(update={"model": model}))

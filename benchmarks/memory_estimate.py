@@ -1,6 +1,6 @@
 """Estimated against measured memory of a training step, for three shapes, with and without gradient checkpointing.
 
-    python benchmarks/memory.py
+    python benchmarks/memory_estimate.py
 
 The estimate (cosdpo/preflight/step_memory.py) allocates nothing. The measurement trains for real, each case in a
 process of its own, and reads the growth of its largest resident set since the imports. glibc is told to return what is
