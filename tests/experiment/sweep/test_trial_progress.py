@@ -48,7 +48,9 @@ def test_without_a_terminal_a_line_for_each_that_runs_or_ends(progress, tmp_path
     running = Trial("b", "RUNNING")
     ended = Trial("a", "TERMINATED", 40, 0.12, temperature=0.5, **{"model.gates": "affine"})
     (tmp_path / "trial-b").mkdir()
-    (tmp_path / "trial-b" / "metrics.jsonl").write_text(json.dumps({"step": 10, "seconds": 5.0, "loss/kind": 0.6}) + "\n")
+    (tmp_path / "trial-b" / "metrics.jsonl").write_text(
+        json.dumps({"step": 10, "seconds": 5.0, "loss/kind": 0.6}) + "\n"
+    )
     progress.setup()
     assert step(progress, [running], capsys) == ["trial 1: 10 of 40 steps, 2 a second, 15 s left, kind 0.600"]
     progress.on_trial_complete(0, [], ended)
