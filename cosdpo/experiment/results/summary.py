@@ -26,7 +26,6 @@ from pydantic import (
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
 from cosdpo.evaluation.front import Front, Metric, main_metric
-from cosdpo.experiment.results.agreement import check
 from cosdpo.experiment.results.result import Budget, Result
 from cosdpo.experiment.results.statistics import Statistic, Statistics
 from cosdpo.files import whole_file
@@ -184,7 +183,6 @@ def summarise(results: Sequence[Result], failures: Mapping[str, str] | None = No
     Raises:
         InputError: nothing was measured with full steps, or results do not belong together.
     """
-    check(results)
     steps = of_budget(results, "steps")
     if not steps:
         reasons = "; ".join(f"{what}: {why}" for what, why in (failures or {}).items())
