@@ -21,21 +21,19 @@ from contextlib import redirect_stdout
 from types import FrameType
 from typing import Any
 
+from cosdpo.cli.command_line import framed, read
 from cosdpo.errors import InputError
 from serve import checkpoint
-from serve.flags import read
 from serve.service_settings import Settings, check_address
+
+USAGE = (
+    "python -m serve --checkpoint DIR [--port N] [--host ADDRESS --keys FILE] [--config FILE.yaml] [--key VALUE ...]"
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Serves until it is told to stop. Wrong input is one line on stderr and exit code 2."""
-    try:
-        settings = read(argv, __doc__ or "")
-        settings = checked(settings)
-        run(settings)
-    except InputError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+    framed(lambda: run(checked(read(Settings, argv, __doc__, usage=USAGE))))
 
 
 def checked(settings: Settings) -> Settings:
@@ -58,7 +56,7 @@ def checked(settings: Settings) -> Settings:
         from cosdpo.models.language_scorer import read_card
 
         load_config(settings.base or read_card(settings.checkpoint).base)
-    return settings.model_copy(update={"port": port})
+    return settings.changed({"port": port})
 
 
 def run(settings: Settings) -> None:
