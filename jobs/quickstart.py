@@ -10,7 +10,7 @@ and vivid. Base model and preferences are made once and cached, as ordinary file
 import sys
 from pathlib import Path
 
-from cosdpo.cli.command_line import main
+from cosdpo.cli import main
 from cosdpo.config import Config
 
 CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"

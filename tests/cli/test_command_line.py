@@ -12,7 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydantic import model_validator
 
-from cosdpo.cli import command_line as cli
+from cosdpo.cli import read
 from cosdpo.cli.command_line import main, read_config, to_yaml
 from cosdpo.config import Config
 from cosdpo.config.keys import keys_of
@@ -179,7 +179,7 @@ def test_mistakes_in_the_file(write, text, expected):
     assert message(write(text)) == expected
 
 
-def test_a_validator_of_the_configuration_speaks_for_itself(monkeypatch):
+def test_a_validator_of_the_configuration_speaks_for_itself():
     class Strict(Config):
         @model_validator(mode="after")
         def check(self) -> Strict:
@@ -187,8 +187,9 @@ def test_a_validator_of_the_configuration_speaks_for_itself(monkeypatch):
                 raise InputError("seed 13 is unlucky; take another")
             return self
 
-    monkeypatch.setattr(cli, "Config", Strict)
-    assert message(["--seed", "13"]) == "seed 13 is unlucky; take another"
+    with pytest.raises(InputError) as error:
+        read(Strict, ["--seed", "13"])
+    assert str(error.value) == "seed 13 is unlucky; take another"
 
 
 @settings(max_examples=50)
@@ -268,9 +269,7 @@ def test_help_lists_every_key_with_type_default_and_meaning(capsys):
 
 def test_help_is_fast_because_neither_torch_nor_ray_is_imported():
     code = (
-        "import sys, cosdpo.cli.command_line as c\n"
-        "for m in ('torch', 'ray', 'numpy'): assert m not in sys.modules, m\n"
-        "c.main(print)"
+        "import sys, cosdpo.cli as c\nfor m in ('torch', 'ray', 'numpy'): assert m not in sys.modules, m\nc.main(print)"
     )
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     done = subprocess.run([sys.executable, "-c", code, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
