@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cosdpo.config import Config
 from cosdpo.experiment.execute import train_bases
@@ -133,3 +134,17 @@ def assert_same(config: Config) -> None:
     for ours, right in zip(logged, lines, strict=True):
         for key in ("loss", "gradient_norm"):
             assert abs(ours[key] - right[key]) < 1e-5 + 1e-4 * abs(right[key]), (key, ours, right)
+
+
+def checkpoints(place: Path) -> list[str]:
+    return sorted(path.name for path in (place / "training").glob("checkpoint_0*"))
+
+
+def first_steps(config: Config) -> list[int]:
+    """First step after each start of the workers; each start opens an event file."""
+    first = []
+    for file in sorted((config.output / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime):
+        board = EventAccumulator(str(file))
+        board.Reload()
+        first.append(board.Scalars("loss")[0].step)
+    return first

@@ -3,35 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import pytest
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.training import storage
 from tests.interruptions import at_step, killing_a_worker
-from tests.training.faulty import STEPS, assert_same, settings, train
+from tests.training.faulty import STEPS, assert_same, checkpoints, first_steps, settings, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_of_two_cores")]
 SLOW = 0.1
 """Seconds of a step of what is interrupted, so that it is while it trains."""
 workers = pytest.mark.parametrize("workers", [1, 2])
-
-
-def checkpoints(place: Path) -> list[str]:
-    return sorted(path.name for path in (place / "training").glob("checkpoint_0*"))
-
-
-def first_steps(config: Config) -> list[int]:
-    """First step after each start of the workers; each start opens an event file."""
-    first = []
-    for file in sorted((config.output / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime):
-        board = EventAccumulator(str(file))
-        board.Reload()
-        first.append(board.Scalars("loss")[0].step)
-    return first
 
 
 def stopped(config: Config) -> str:
