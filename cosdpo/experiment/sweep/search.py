@@ -12,7 +12,7 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from cosdpo.config import Config
@@ -45,14 +45,18 @@ class StoredSearch(OptunaSearch):
         return settings
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keeps an intermediate value; lines without a front have none."""
-        measured = isinstance(self.metric, str) and self.metric in result
-        if measured and not self._stored(trial_id).is_finished():
-            super().on_trial_result(trial_id, result)
+        """Keeps an intermediate value by its step: lines without a front have none, and one may come again after a
+        restart.
+        """
+        if not isinstance(self.metric, str) or self.metric not in result:
+            return
+        stored, step = self._stored(trial_id), int(result["step"])
+        if not stored.state.is_finished() and step not in stored.intermediate_values:
+            self._ot_trials[trial_id].report(result[self.metric], step)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the study, unless it was told before a kill."""
-        if self._stored(trial_id).is_finished():
+        if self._stored(trial_id).state.is_finished():
             self._completed_trials.add(trial_id)
         else:
             super().on_trial_complete(trial_id, result, error)
@@ -75,10 +79,9 @@ class StoredSearch(OptunaSearch):
         ended = self._ot_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
         return any(trial.params == settings for trial in ended)
 
-    def _stored(self, trial_id: str) -> TrialState:
-        number = self._ot_trials[trial_id].number
-        state: TrialState = self._ot_study.get_trials(deepcopy=False)[number].state
-        return state
+    def _stored(self, trial_id: str) -> FrozenTrial:
+        stored: FrozenTrial = self._ot_study.get_trials(deepcopy=False)[self._ot_trials[trial_id].number]
+        return stored
 
 
 def search_for(config: Config, space: Space, targets: Sequence[Target], limit: int) -> StoredSearch:
