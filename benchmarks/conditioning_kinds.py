@@ -69,7 +69,7 @@ def main() -> None:
         rows = []
         for seed in range(chosen.seeds):
             settings = {"conditioning": kind, "scope": scope, "seed": seed}
-            rows.append(run(config.model_copy(update=settings), data))
+            rows.append(run(config.changed(settings), data))
             figures = " ".join(f"{k} {v:.4g}" for k, v in rows[-1].items())
             print(f"{kind:12s} {scope:8s} seed {seed} {figures}", flush=True)
         deviation = stdev if len(rows) > 1 else pstdev

@@ -79,11 +79,10 @@ def preferences(config: Config) -> PreferenceData:
     return PreferenceData(contexts, [[[0.0, 1.0], [1.0, 0.0]]] * CONTEXTS, [np.zeros(2)] * CONTEXTS, config.data)
 
 
-def measure(argument: tuple[dict[str, Any], int]) -> dict[str, list[float]]:
+def measure(argument: tuple[Config, int]) -> dict[str, list[float]]:
     """Seconds per step of every block, by kind, and of questions for notices; called on both workers."""
-    tree, blocks = argument
+    config, blocks = argument
     torch.set_num_threads(1)
-    config = Config.model_validate(tree)
     world, data = World(dist.get_rank(), dist.get_world_size()), preferences(config)
     single, shared = scorer(config), scorer(config)
     alone, together = Strategy(single, optimizer_for(single, config)), Ddp(shared, optimizer_for(shared, config))
@@ -92,7 +91,7 @@ def measure(argument: tuple[dict[str, Any], int]) -> dict[str, list[float]]:
 
     def block(kind: str, number: int) -> None:
         stop = (number + 1) * STEPS
-        steps = config.model_copy(update={"training": config.training.model_copy(update={"steps": stop})})
+        steps = config.changed({"training.steps": stop})
         dist.barrier()
         began = time.perf_counter()
         start = Clock(number * STEPS)
@@ -127,7 +126,7 @@ def main(blocks: int) -> None:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
         config = settings(Path(folder))
-        found = on_workers(config, "training", measure, (config.model_dump(mode="json"), blocks))
+        found = on_workers(config, "training", measure, (config, blocks))
     ray.shutdown()
     for kind, values in found.items():
         print(f"{kind:8} median {median(values) * 1e3:8.1f} ms, {min(values) * 1e3:.1f} to {max(values) * 1e3:.1f}")
