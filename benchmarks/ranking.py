@@ -47,7 +47,8 @@ from cosdpo.experiment.checks import located
 from cosdpo.losses import conditioned_loss, labelled_for
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser
-from cosdpo.tasks.ranking import RankingTask, base_config, base_data
+from cosdpo.tasks.ranking import RankingTask
+from cosdpo.tasks.ranking.base_ranker import base_data, base_unit
 from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.training_state import Clock
 
@@ -147,9 +148,10 @@ def speed(batch: int, queries: int, turns: int) -> float:
 
 def our_ndcg(config: Config, train_lists: QueryLists, test: QueryLists) -> float:
     """NDCG@10 of the base ranker as a run trains it."""
-    run = base_config(config)
+    unit = base_unit(config, train_lists)
+    run = unit.config
     torch.manual_seed(run.seed)
-    base = fresh_base(run, train_lists)
+    base = unit.create(run, torch.device("cpu"))
     train_ours(base, base_data(train_lists, run.data), run)
     held_out, scores = base_data(test, run.data), np.zeros(len(test.relevance))
     with torch.no_grad():

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,8 +38,8 @@ from cosdpo.models.base import freeze
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.packing import ATTENTION
 from cosdpo.training.loop import optimizer_for, train_together
-from cosdpo.training.preemption import Notices
-from cosdpo.training.ray_train import on_workers, saving
+from cosdpo.training.preemption import GroupPreemption
+from cosdpo.training.ray_train import ReportedCheckpoints, on_workers
 from cosdpo.training.strategies.ddp import Ddp
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.tracking import RunLog
@@ -87,7 +88,7 @@ def measure(argument: tuple[Config, int]) -> dict[str, list[float]]:
     single, shared = scorer(config), scorer(config)
     alone, together = Strategy(single, optimizer_for(single, config)), Ddp(shared, optimizer_for(shared, config))
     seconds: dict[str, list[float]] = {"alone": [], "bare": [], "ray": [], "notice": []}
-    notices, save = Notices(), saving(together, world)
+    notices, save = GroupPreemption(), partial(ReportedCheckpoints(world).save, together)
 
     def block(kind: str, number: int) -> None:
         stop = (number + 1) * STEPS

@@ -22,9 +22,9 @@ from cosdpo.evaluation.indicators import hypervolume
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.losses import rescale
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
-from cosdpo.models.standardiser import Standardiser
 from cosdpo.simplex import das_dennis
-from cosdpo.tasks.ranking import RankingTask, base_config, base_data
+from cosdpo.tasks.ranking import RankingTask
+from cosdpo.tasks.ranking.base_ranker import base_data, base_unit
 from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.training_state import Clock
 
@@ -76,11 +76,10 @@ def prepared(config: Config, folder: Path) -> Sides:
     """Reads the fold of a seed and trains its base ranker, whose checkpoint is put into `folder`."""
     task = RankingTask(config, read_split(config))
     lists = task.split.train
-    standardiser = Standardiser(len(lists.numbers), config.ranker.log1p, config.ranker.list_features)
-    standardiser.fit(lists.features)
+    unit = base_unit(config, lists)
     torch.manual_seed(config.seed)
-    base = BaseRanker.create(config, lists.numbers, standardiser)
-    fit(base, base_data(lists, config.data), base_config(config))
+    base = unit.create(unit.config, torch.device("cpu"))
+    fit(base, base_data(lists, config.data), unit.config)
     base.save(folder)
     with torch.no_grad():
         for side in (task.train, task.held_out):
