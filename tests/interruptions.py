@@ -8,9 +8,22 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from benchmarks.kills import workers
+import psutil
+
 from cosdpo.config import Config
 from cosdpo.training.tracking import last_metrics
+
+
+def workers() -> list[int]:
+    """Processes of training workers among those that this process started."""
+    pids = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "RayTrainWorker" in " ".join(process.cmdline()):
+                pids.append(process.pid)
+        except psutil.Error:
+            continue
+    return pids
 
 
 @contextmanager
