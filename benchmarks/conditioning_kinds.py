@@ -22,7 +22,7 @@ from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.indicators import controllability, hypervolume
 from cosdpo.evaluation.profile import profile
-from cosdpo.experiment.checks import located
+from cosdpo.experiment.job_checks import located
 from cosdpo.models.base import load_base
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis

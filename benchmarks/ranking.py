@@ -43,7 +43,7 @@ from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData, graded_labels
 from cosdpo.data.ranking_splits import SYNTHETIC_SEED, fold_count, read_split
 from cosdpo.evaluation.ndcg import mean_ndcg
-from cosdpo.experiment.checks import located
+from cosdpo.experiment.job_checks import located
 from cosdpo.losses import conditioned_loss, labelled_for
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser

@@ -29,7 +29,7 @@ import torch
 from law import figure, law_of_language, law_of_ranker, tables, tabular
 
 from cosdpo.cli.command_line import read_config
-from cosdpo.experiment.checks import located
+from cosdpo.experiment.job_checks import located
 
 
 def main() -> None:

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError
 
 from cosdpo.cli.yaml_file import Setting, read_yaml, to_yaml
 from cosdpo.config import Config
-from cosdpo.config.keys import Key, Keys, keys_of, shown
+from cosdpo.config.named_keys import Key, Keys, keys_of, shown
 from cosdpo.errors import InputError
 
 __all__ = ["framed", "main", "read", "read_config", "to_yaml"]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import yaml
 from pydantic import BaseModel
 
-from cosdpo.config.keys import Keys
+from cosdpo.config.named_keys import Keys
 from cosdpo.errors import InputError
 
 

@@ -15,7 +15,7 @@ from pydantic import model_validator
 from cosdpo.cli import read
 from cosdpo.cli.command_line import main, read_config, to_yaml
 from cosdpo.config import Config
-from cosdpo.config.keys import keys_of
+from cosdpo.config.named_keys import keys_of
 from cosdpo.errors import InputError
 
 ROOT = Path(__file__).parents[2]

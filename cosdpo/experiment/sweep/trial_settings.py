@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pydantic import ValidationError
 
 from cosdpo.config import Config
-from cosdpo.config.keys import keys_of
+from cosdpo.config.named_keys import keys_of
 from cosdpo.errors import InputError
-from cosdpo.experiment import checks
+from cosdpo.experiment import job_checks
 from cosdpo.tasks import task_of
 
 Value = str | bool | int | float
@@ -86,7 +86,7 @@ def check_corners(config: Config, ends: Mapping[str, Sequence[Value]]) -> None:
     for settings in corners(ends):
         try:
             corner = fresh.changed(settings)
-            checks.check(corner)
+            job_checks.check(corner)
             fits(corner)
         except InputError as error:
             written = ", ".join(f"{key} {settings.get(key, value_of(config, key))}" for key in ends)
