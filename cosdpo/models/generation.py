@@ -132,9 +132,7 @@ class _Decoder:
         if weights is not None:
             if temperatures is None:
                 temperatures = weights.new_tensor(scorer.card.trained_temperature).expand(weights.shape)
-            conditions = scorer.conditions(weights, temperatures)
-            self.soft = scorer.prompt(conditions) if scorer.prompt is not None else None
-            self.gates = scorer.gates(conditions) if scorer.gates is not None else None
+            self.soft, self.gates = scorer.soft_and_gates(scorer.conditions(weights, temperatures))
         self.positions = int(scorer.body.config.max_position_embeddings)
         k = self.soft.shape[1] if self.soft is not None else 0
         # The token after the last position can still be predicted, if not be read.

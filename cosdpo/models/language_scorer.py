@@ -101,6 +101,11 @@ class LanguageScorer(FrozenScorer):
         """
         return self._scores(contexts, self._tuned(contexts, weights, temperatures, self._prompts(contexts)))
 
+    def soft_and_gates(self, conditions: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Soft tokens [B, k, H] and gates [B, layers, rank] under `conditions`; None where the model has none."""
+        soft = self.prompt(conditions) if self.prompt is not None else None
+        return soft, self.gates(conditions) if self.gates is not None else None
+
     def _prompts(self, contexts: Sequence[TokenizedContext]) -> PromptCache | None:
         """What the frozen base encodes beforehand, shared by all passes over `contexts`; None in scope `sequence`."""
         return self._encode_prompts(contexts) if self.card.scope == "response" else None
@@ -109,9 +114,7 @@ class LanguageScorer(FrozenScorer):
         self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, cache: PromptCache | None
     ) -> Tensor:
         """The tuned model's `_predictors`."""
-        conditions = self.conditions(weights, temperatures)
-        soft = self.prompt(conditions) if self.prompt is not None else None
-        gates = self.gates(conditions) if self.gates is not None else None
+        soft, gates = self.soft_and_gates(self.conditions(weights, temperatures))
         return self._predictors(contexts, soft, gates, cache, tuned=True)
 
     @torch.no_grad()

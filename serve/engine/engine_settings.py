@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from cosdpo.config import Section
 
 
-class EngineSettings(BaseModel):
+class EngineSettings(Section):
     """How much the engine takes on at a time."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 
     max_running: int = Field(default=64, ge=2)
     """Rows decoded at a time; a request away from the trained temperature takes two."""

@@ -45,8 +45,9 @@ class Conditioner:
         w = torch.tensor([weights], dtype=torch.float32, device=scorer.device)
         beta = torch.tensor([temperature], dtype=torch.float32, device=scorer.device)
         conditions = scorer.conditions(w, beta)
+        soft, gates = scorer.soft_and_gates(conditions)
         return RowConditioning(
             key=conditions.cpu().numpy().tobytes(),
-            gates=scorer.gates(conditions)[0] if scorer.gates is not None else self.ones,
-            soft=scorer.prompt(conditions)[0] if scorer.prompt is not None else None,
+            gates=self.ones if gates is None else gates[0],
+            soft=None if soft is None else soft[0],
         )

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from cosdpo.config.section import Positive, Section
 from serve.http.backend import TextRequest
 from serve.http.service_errors import ServiceError
 
-Positive = Annotated[int, Field(ge=1)]
 
-
-class Limits(BaseModel):
+class Limits(Section):
     """What one request may ask for; more is refused with 400, or 413 for the body."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 
     body_bytes: Positive = 1 << 20
     """Bytes of a request's body."""
