@@ -4,7 +4,7 @@
     python benchmarks/ranking.py --config jobs/configs/mslr_sample.yaml --data.train FOLDER [--seeds 5]
     python benchmarks/ranking.py --memory
 
-Speed: the default ranker with five objectives on the synthetic world at MSLR's lengths, one thread; the same network,
+Speed: the default ranker with five objectives on synthetic lists of MSLR's lengths, one thread; the same network,
 lists, losses, reference scores and optimiser on all sides. Ours packs lists and batches those of similar length
 together. The padded side does as allRank and ptranking do: random batches, padded to their longest list, every layer on
 padded rows; its inputs are standardised once beforehand. Losses and gradients of both are compared first, then the
@@ -14,7 +14,7 @@ allRank's default: it drops documents, which makes it another problem, and it ta
 NDCG: the base ranker of a run with these options against LGBMRanker with lambdarank and its other defaults, on the same
 inputs and folds, over seeds that draw the folds. Needs lightgbm (extra `bench`), --data.train and folds.
 
-Memory: 10,000 queries of the synthetic world, MSLR-WEB10K's size, are loaded, split and trained on for 20 steps.
+Memory: 10,000 synthetic queries, MSLR-WEB10K's size, are loaded, split and trained on for 20 steps.
 
 Ends with one JSON line.
 """
@@ -33,27 +33,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
+from padded_lists import PaddedTraining
+from torch import nn
 
 from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
-from cosdpo.data import letor
-from cosdpo.data import synthetic_ranking as ranking_world
-from cosdpo.data.packed_lists import PackedLists
+from cosdpo.data import letor, synthetic_ranking
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData, graded_labels
-from cosdpo.data.ranking_splits import WORLD_SEED, fold_count, read_split
+from cosdpo.data.ranking_splits import SYNTHETIC_SEED, fold_count, read_split
 from cosdpo.evaluation.ndcg import mean_ndcg
-from cosdpo.losses import conditioned_loss, labelled_for, listwise_dpo
-from cosdpo.models.list_network import ListNetwork
+from cosdpo.experiment.job_checks import located
+from cosdpo.losses import conditioned_loss, labelled_for
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser
-from cosdpo.run import located
-from cosdpo.tasks.ranking import RankingTask, base_config, base_data
-from cosdpo.training.loop import Sampler, optimizer_for, train
-from cosdpo.training.objective import Objectives
+from cosdpo.tasks.ranking import RankingTask
+from cosdpo.tasks.ranking.base_ranker import base_data, base_unit
+from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.training_state import Clock
 
 SLATE = 240
@@ -69,12 +65,12 @@ def train_ours(scorer: nn.Module, data: RankingData, config: Config) -> None:
 def default_config(batch: int) -> Config:
     """The default ranker with five objectives."""
     config = RankingTask.resolved(Config(task="ranking"))
-    return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": batch})})
+    return config.changed({"training.batch_size": batch})
 
 
 def synthetic(config: Config, queries: int) -> RankingData:
-    """Training data of the synthetic world."""
-    lists = letor.load(ranking_world.write(queries, WORLD_SEED), config.data.auxiliary)
+    """Synthetic training data."""
+    lists = letor.load(synthetic_ranking.write(queries, SYNTHETIC_SEED), config.data.auxiliary)
     order = [list(config.data.auxiliary).index(name) for name in config.objectives]
     return RankingData(lists, graded_labels(lists)[:, order], config.data)
 
@@ -84,82 +80,6 @@ def fresh_base(config: Config, lists: QueryLists) -> BaseRanker:
     standardiser = Standardiser(len(lists.numbers), config.ranker.log1p, config.ranker.list_features)
     standardiser.fit(lists.features)
     return BaseRanker.create(config, lists.numbers, standardiser)
-
-
-class Padded(nn.Module):
-    """A ListNetwork with every layer on padded rows [B, n, ...]."""
-
-    def __init__(self, network: ListNetwork) -> None:
-        super().__init__()
-        self.network = copy.deepcopy(network)
-
-    def decays(self, name: str) -> bool:
-        return self.get_parameter(name).ndim > 1
-
-    def forward(self, x: Tensor, conditions: Tensor, mask: Tensor) -> Tensor:
-        """Scores [B, n] of standardised features [B, n, F] under conditions [B, c]; mask [B, n] as in the losses."""
-        net, keys = self.network, mask[:, None, None, :]
-
-        def gated(hidden: Tensor, gate: nn.Module | None) -> Tensor:
-            return hidden if gate is None else hidden * (1 + gate.affine(conditions))[:, None]
-
-        x = net.embed(x)
-        if net.embed_conditions is not None:
-            x = x + net.embed_conditions(conditions)[:, None]
-        x = gated(net.dropout(x), net.gate)
-        for block in net.blocks:
-            if block.attention is not None:
-                attention = block.attention
-                qkv = attention.qkv(block.norm_attention(x)).unflatten(-1, (3, attention.heads, -1))
-                query, key, value = qkv.permute(2, 0, 3, 1, 4).unbind(0)
-                attended = F.scaled_dot_product_attention(query, key, value, attn_mask=keys)
-                x = x + attention.dropout(attention.out(attended.transpose(1, 2).flatten(2)))
-            feed = block.feed_forward
-            x = x + feed.dropout(feed.fall(gated(F.gelu(feed.rise(block.norm(x))), feed.gate)))
-        return net.head(net.norm(x)).squeeze(-1)
-
-
-class PaddedTraining:
-    """Training on random batches, padded to the longest list; inputs are standardised beforehand, once."""
-
-    def __init__(self, scorer: RankingScorer, data: RankingData, config: Config, slate: int | None = None) -> None:
-        self.data, self.config, self.slate = data, config, slate
-        self.model = Padded(scorer.network)
-        self.optimizer = optimizer_for(self.model, config)
-        self.objectives, self.sampler = Objectives(data, config), Sampler(data, config)
-        whole = PackedLists.of(data.lists.features, data.lengths)
-        with torch.no_grad():
-            inputs = scorer.base.standardiser(whole)
-        split = data.lengths.tolist()
-        self.inputs = inputs.split(split)
-        self.targets = torch.from_numpy(data.targets).split(split)
-        self.reference = torch.from_numpy(data.reference).split(split)
-
-    def loss(self, contexts: list[int], weights: Tensor, beta: Tensor) -> Tensor:
-        """The mean loss of a batch of lists."""
-
-        def collate(rows: tuple[Tensor, ...]) -> Tensor:
-            return pad_sequence([rows[i][: self.slate] for i in contexts], batch_first=True)
-
-        x, targets, reference = (collate(rows) for rows in (self.inputs, self.targets, self.reference))
-        lengths = torch.tensor([len(self.reference[i]) for i in contexts])
-        mask = torch.arange(x.shape[1]) < lengths[:, None]
-        scores = reference + self.model(x, weights, mask) / beta.mean(-1, keepdim=True)
-        losses = listwise_dpo((scores - reference) * mask, targets.transpose(1, 2), beta, mask) * self.objectives.scale
-        return conditioned_loss(weights, losses, targets.transpose(1, 2).any(-1), self.config.training.penalty).mean()
-
-    def epoch(self, seed: int) -> None:
-        """Every list once."""
-        size = self.config.training.batch_size
-        order = np.random.default_rng(seed).permutation(len(self.data))
-        self.model.train()
-        for step in range(len(order) // size):
-            draw = self.sampler(step)  # the weights only
-            loss = self.loss(order[step * size : (step + 1) * size].tolist(), draw.weights, draw.temperatures)
-            loss.backward()
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.training.clip)
-            self.optimizer.step()
-            self.optimizer.zero_grad(set_to_none=True)
 
 
 def assert_equal(scorer: RankingScorer, data: RankingData, config: Config) -> None:
@@ -176,7 +96,7 @@ def assert_equal(scorer: RankingScorer, data: RankingData, config: Config) -> No
     theirs.backward()
     batch = data.batch(contexts)
     rewards = (scorer(batch.contexts, draw.weights, draw.temperatures) - batch.reference) * batch.mask
-    losses = other.objectives.losses(rewards, batch, draw.temperatures)
+    losses = other.objective.losses(rewards, batch, draw.temperatures)
     ours = conditioned_loss(draw.weights, losses, labelled_for(batch.scores)).mean()
     ours.backward()
     gradients = ([p.grad.flatten() for p in net.parameters()] for net in (scorer.network, other.model.network))
@@ -205,10 +125,10 @@ def speed(batch: int, queries: int, turns: int) -> float:
         f"random batches of {size} are padded to {mean(widest):.0f}"
     )
     steps = len(data) // size
-    epoch = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
+    epoch = config.changed({"training.steps": steps})
     padded, slate = PaddedTraining(scorer, data, config), PaddedTraining(scorer, data, config, SLATE)
     sides: dict[str, Callable[[int], None]] = {
-        "ours": lambda turn: train_ours(scorer, data, epoch.model_copy(update={"seed": turn})),
+        "ours": lambda turn: train_ours(scorer, data, epoch.changed({"seed": turn})),
         "padded": padded.epoch,
         f"slate {SLATE}": slate.epoch,
     }
@@ -228,9 +148,10 @@ def speed(batch: int, queries: int, turns: int) -> float:
 
 def our_ndcg(config: Config, train_lists: QueryLists, test: QueryLists) -> float:
     """NDCG@10 of the base ranker as a run trains it."""
-    run = base_config(config)
+    unit = base_unit(config, train_lists)
+    run = unit.config
     torch.manual_seed(run.seed)
-    base = fresh_base(run, train_lists)
+    base = unit.create(run, torch.device("cpu"))
     train_ours(base, base_data(train_lists, run.data), run)
     held_out, scores = base_data(test, run.data), np.zeros(len(test.relevance))
     with torch.no_grad():
@@ -260,10 +181,9 @@ def ndcg(config: Config, seeds: int) -> float | None:
     for seed in range(seeds):
         folds = []
         for fold in range(1, fold_count(config.data) + 1):
-            data = config.data.model_copy(update={"fold": fold})
-            one = config.model_copy(update={"seed": seed, "data": data})
-            split = read_split(one)
-            folds.append((our_ndcg(one, split.train, split.held_out), lightgbm_ndcg(split.train, split.held_out)))
+            of_fold = config.changed({"seed": seed, "data.fold": fold})
+            split = read_split(of_fold)
+            folds.append((our_ndcg(of_fold, split.train, split.held_out), lightgbm_ndcg(split.train, split.held_out)))
         ours, theirs = np.mean(folds, axis=0).tolist()
         rows.append((ours, theirs))
         print(f"seed {seed}, mean of {len(folds)} folds: base ranker {ours:.4f}, LightGBM {theirs:.4f}", flush=True)
@@ -281,16 +201,14 @@ def peak() -> float:
 def memory(batch: int) -> float:
     """Peak memory of a full-size training, in GB."""
     config = default_config(batch)
-    data = config.data.model_copy(update={"synthetic_queries": FULL_SIZE})
-    training = config.training.model_copy(update={"steps": STEPS})
-    config = config.model_copy(update={"data": data, "training": training})
+    config = config.changed({"data.synthetic_queries": FULL_SIZE, "training.steps": STEPS})
 
     def note(what: str) -> None:
         print(f"{peak():.2f} GB after {what}", flush=True)
 
     note("the imports")
-    ranking_world.write(FULL_SIZE, WORLD_SEED)
-    note("making the world, where it was not cached")
+    synthetic_ranking.write(FULL_SIZE, SYNTHETIC_SEED)
+    note("making them, where they were not cached")
     task = RankingTask.prepare(config)
     documents = len(task.split.train.relevance) + len(task.split.held_out.relevance)
     note(f"loading, splitting and grading {documents:,} documents of {FULL_SIZE:,} queries")

@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -37,8 +38,8 @@ from cosdpo.models.base import freeze
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.packing import ATTENTION
 from cosdpo.training.loop import optimizer_for, train_together
-from cosdpo.training.preemption import Notices
-from cosdpo.training.ray_train import on_workers, saving
+from cosdpo.training.preemption import GroupPreemption
+from cosdpo.training.ray_train import ReportedCheckpoints, on_workers
 from cosdpo.training.strategies.ddp import Ddp
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.tracking import RunLog
@@ -79,20 +80,19 @@ def preferences(config: Config) -> PreferenceData:
     return PreferenceData(contexts, [[[0.0, 1.0], [1.0, 0.0]]] * CONTEXTS, [np.zeros(2)] * CONTEXTS, config.data)
 
 
-def measure(argument: tuple[dict[str, Any], int]) -> dict[str, list[float]]:
+def measure(argument: tuple[Config, int]) -> dict[str, list[float]]:
     """Seconds per step of every block, by kind, and of questions for notices; called on both workers."""
-    tree, blocks = argument
+    config, blocks = argument
     torch.set_num_threads(1)
-    config = Config.model_validate(tree)
     world, data = World(dist.get_rank(), dist.get_world_size()), preferences(config)
     single, shared = scorer(config), scorer(config)
     alone, together = Strategy(single, optimizer_for(single, config)), Ddp(shared, optimizer_for(shared, config))
     seconds: dict[str, list[float]] = {"alone": [], "bare": [], "ray": [], "notice": []}
-    notices, save = Notices(), saving(together, world)
+    notices, save = GroupPreemption(), partial(ReportedCheckpoints(world).save, together)
 
     def block(kind: str, number: int) -> None:
         stop = (number + 1) * STEPS
-        steps = config.model_copy(update={"training": config.training.model_copy(update={"steps": stop})})
+        steps = config.changed({"training.steps": stop})
         dist.barrier()
         began = time.perf_counter()
         start = Clock(number * STEPS)
@@ -127,7 +127,7 @@ def main(blocks: int) -> None:
     ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
         config = settings(Path(folder))
-        found = on_workers(config, "training", measure, (config.model_dump(mode="json"), blocks))
+        found = on_workers(config, "training", measure, (config, blocks))
     ray.shutdown()
     for kind, values in found.items():
         print(f"{kind:8} median {median(values) * 1e3:8.1f} ms, {min(values) * 1e3:.1f} to {max(values) * 1e3:.1f}")

@@ -26,10 +26,10 @@ import json
 from pathlib import Path
 
 import torch
-from law import figure, language, ranker, tables, tabular
+from law import figure, law_of_language, law_of_ranker, tables, tabular
 
 from cosdpo.cli.command_line import read_config
-from cosdpo.run import located
+from cosdpo.experiment.job_checks import located
 
 
 def main() -> None:
@@ -44,24 +44,24 @@ def main() -> None:
     chosen, rest = own.parse_known_args()
     torch.set_num_threads(1)
     config = read_config(rest, __doc__)
-    config = config.model_copy(update={"temperature": chosen.trained})
+    config = config.changed({"temperature": chosen.trained})
     folder, trained_at, others = config.output.resolve(), chosen.trained, chosen.betas
 
     exact = tabular.law(trained_at, others, chosen.seeds)
     tables.tabular(exact)
-    result = {f"tabular_{kind}": found["max_abs"] for kind, found in exact.items()}
+    result = {f"tabular_{kind}": optima["max_abs"] for kind, optima in exact.items()}
     result["max_abs_ranker"] = max(result.values())
     of_ranker = of_language = None
     if chosen.ranking_data:
         argv = ["--config", chosen.ranking_config, "--data.train", chosen.ranking_data]
         ranking = located(read_config([*argv, "--temperature", str(trained_at)]))
-        of_ranker = ranker.law(ranking, others, chosen.seeds, folder)
-        same = max(max(found["same_network"]) for runs in of_ranker.values() for found in runs)
+        of_ranker = law_of_ranker.law(ranking, others, chosen.seeds, folder)
+        same = max(max(run["same_network"]) for runs in of_ranker.values() for run in runs)
         result |= {"max_abs_ranker": max(same, result["max_abs_ranker"]), "same_network": same}
         result |= tables.ranker(of_ranker, others, ranking.objectives)
-        result |= tables.vectors(ranker.vectors(ranking, chosen.seeds, folder), ranking)
+        result |= tables.vectors(law_of_ranker.vectors(ranking, chosen.seeds, folder), ranking)
     if config.model.base:
-        of_language = language.law(located(config), [trained_at, *others], chosen.seeds, folder)
+        of_language = law_of_language.law(located(config), [trained_at, *others], chosen.seeds, folder)
         result |= tables.language(of_language, config.objectives)
     if of_ranker and of_language:
         figure.draw(of_ranker, of_language, trained_at, others, chosen.figure)

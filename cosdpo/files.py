@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,13 +17,16 @@ def cache_folder() -> Path:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path in the same folder that takes the place of `path` at the end; after an error nothing is left."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
+    """A temporary path in the same folder that takes the place of `path` at the end; after an error nothing is left.
+
+    Whoever writes it, the file may be read by all whom the umask lets read.
+    """
+    temporary = _beside(path)
+    temporary.touch()
+    mode = temporary.stat().st_mode
     try:
-        temporary.chmod(0o644)  # mkstemp's 0600 would hide the file from the people a folder is shared with
         yield temporary
+        temporary.chmod(mode)  # safetensors makes files that their owner alone may read
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -35,14 +37,23 @@ def whole_file(path: Path) -> Iterator[Path]:
 def whole_folder(path: Path) -> Iterator[Path]:
     """An empty temporary folder beside `path` that takes its place at the end; after an error nothing is left.
 
-    Several processes may write the same folder: the last one's stays.
+    Several processes may write the same folder: the last one's stays. Its files may be read as those of `whole_file`.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    temporary = _beside(path)
     temporary.mkdir(parents=True)
+    mode = temporary.stat().st_mode & 0o666
     try:
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                file.chmod(mode)
         shutil.rmtree(path, ignore_errors=True)
         temporary.rename(path)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _beside(path: Path) -> Path:
+    """A hidden name of its own in the same folder."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}")

@@ -6,10 +6,10 @@
     ray job submit --working-dir . -- python jobs/sweep.py --config jobs/configs/sweep_stories.yaml ...
 
 Every trial is a run folder under OUTPUT/trials; best.yaml is the best one's configuration for the training jobs.
-Killed, it goes on by --resume without losing a finished trial. Without model and data it uses the synthetic world.
+Killed, it goes on by --resume without losing a finished trial. Without model and data it uses the synthetic reviews.
 """
 
-from cosdpo.cli.command_line import main
+from cosdpo.cli import main
 from cosdpo.config import Config
 
 

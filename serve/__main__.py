@@ -21,21 +21,20 @@ from contextlib import redirect_stdout
 from types import FrameType
 from typing import Any
 
+from cosdpo.cli.command_line import framed, read
 from cosdpo.errors import InputError
+from cosdpo.models.cards import CARD
 from serve import checkpoint
-from serve.flags import read
 from serve.service_settings import ServiceSettings, check_address
+
+USAGE = (
+    "python -m serve --checkpoint DIR [--port N] [--host ADDRESS --keys FILE] [--config FILE.yaml] [--key VALUE ...]"
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Serves until it is told to stop. Wrong input is one line on stderr and exit code 2."""
-    try:
-        settings = read(argv, __doc__ or "")
-        settings = checked(settings)
-        run(settings)
-    except InputError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+    framed(lambda: run(checked(read(ServiceSettings, argv, __doc__, usage=USAGE))))
 
 
 def checked(settings: ServiceSettings) -> ServiceSettings:
@@ -55,10 +54,10 @@ def checked(settings: ServiceSettings) -> ServiceSettings:
         )
     if task == "language":
         from cosdpo.models.base import load_config
-        from cosdpo.models.language_scorer import read_card
+        from cosdpo.models.cards import LanguageCard
 
-        load_config(settings.base or read_card(settings.checkpoint).base)
-    return settings.model_copy(update={"port": port})
+        load_config(settings.base or LanguageCard.read(settings.checkpoint).base)
+    return settings.changed({"port": port})
 
 
 def run(settings: ServiceSettings) -> None:
@@ -107,7 +106,7 @@ def run(settings: ServiceSettings) -> None:
 def _greet(settings: ServiceSettings) -> None:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     address = f"http://{host}:{settings.port}"
-    card = json.loads((settings.checkpoint / checkpoint.CARD).read_bytes())
+    card = json.loads((settings.checkpoint / CARD).read_bytes())
     key = " -H 'Authorization: Bearer KEY'" if settings.hashes() else ""
     curl = f"curl{key} {address}/v1/models"
     if checkpoint.task_of(settings.checkpoint) == "language":

@@ -1,5 +1,7 @@
 """What all tests share: a quiet machine, and the real data that cannot be part of the repository."""
 
+from __future__ import annotations
+
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -7,9 +9,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from tests.refusals import Jobs
 
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
@@ -23,6 +29,28 @@ def shared() -> Path:
     if not (folder / "data").is_dir():
         pytest.skip(f"no test data in {folder}: set COSDPO_TEST_DATA")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny language model."""
+    from tests.tiny_models import write_model
+
+    return write_model(tmp_path_factory.mktemp("base") / "gpt2", "gpt2-tied")
+
+
+@pytest.fixture
+def jobs(
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Jobs:
+    """Jobs on what is in `tmp_path`, up to where they would start Ray."""
+    from tests.refusals import Jobs
+
+    monkeypatch.setenv("COSDPO_CACHE", str(tmp_path_factory.mktemp("cache")))
+    return Jobs(tmp_path, monkeypatch, capsys)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from cosdpo.config import Config
@@ -11,6 +11,15 @@ from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.sweep_result import SweepResult
 from cosdpo.experiment.sweep.targets import measured_values, targets
 from cosdpo.simplex import das_dennis
+
+
+class NoTask:
+    """Stands for the data that a made-up sweep never had."""
+
+    notes: Mapping[str, int] = {"rows without a label": 2}
+
+    def facts(self) -> dict[str, str | int | float]:
+        return {"base": "made up"}
 
 
 def configuration(folder: Path, **sweep: object) -> Config:
@@ -75,4 +84,4 @@ def sweep_result(
         )
         if state != "failed":
             fronts[name] = whole if state == "finished" else half
-    return SweepResult(config, targets(config), trials, fronts)
+    return SweepResult(config, targets(config), NoTask(), trials, fronts)  # type: ignore[arg-type]

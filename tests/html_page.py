@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -50,3 +51,24 @@ class FlowingPage(HtmlPage):
     def __init__(self, path: Path, between: str = "") -> None:
         super().__init__(path, between)
         self.text = " ".join(self.text.split())
+
+
+def assert_loads_nothing(page: HtmlPage, scripts: int = 0) -> None:
+    """The page asks for nothing from outside, runs no more than its own scripts, and has every id once."""
+    for tag, attributes in page.elements:
+        assert tag not in {"link", "iframe", "object", "embed", "base", "img"}
+        assert not {"src", "srcset", "data", "poster", "action", "xlink:href"} & attributes.keys(), (tag, attributes)
+        assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
+        if "href" in attributes and tag != "a":
+            assert attributes["href"].startswith("#"), (tag, attributes)
+    assert all(target.startswith("#") for target in re.findall(r"url\(([^)]*)\)", page.source))
+    assert "@import" not in page.source
+    assert len(page.scripts) == scripts
+    (policy,) = (a["content"] for _, a in page.elements if a.get("http-equiv") == "Content-Security-Policy")
+    own = "script-src 'unsafe-inline'; " if scripts else ""
+    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; {own}img-src data:"
+    outside = [a["href"] for tag, a in page.elements if tag == "a" and not a["href"].startswith("trials/")]
+    assert outside == ["https://arxiv.org/abs/2410.08316"]
+    assert page.source.count("http") - page.source.count("http-equiv") == 1
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))

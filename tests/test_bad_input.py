@@ -6,242 +6,190 @@ import json
 import math
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from cosdpo.cli.command_line import main
-from cosdpo.run import run
-from tests.refusals import RayStartedError, refusal, without_ray, words
+from tests.refusals import ranking_options, words
 from tests.tiny_models import job_options, letters, rows, write_model, write_rows
 
 ROOT = Path(__file__).parents[1]
-Job = Callable[..., str]
-
-
-@pytest.fixture(scope="module")
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("base") / "gpt2", "gpt2-tied")
 
 
 @pytest.fixture
-def arguments(base, tmp_path) -> dict[str, str]:
-    """The options of a run that nothing is wrong with."""
-    return job_options(base, tmp_path)
+def options(tiny_base, tmp_path) -> dict[str, str]:
+    """Those of a run that nothing is wrong with."""
+    return job_options(tiny_base, tmp_path)
 
 
-@pytest.fixture
-def job(arguments, tmp_path, monkeypatch, capsys) -> Job:
-    """The one line that the run ends with, given the wrong options; a None leaves an option out."""
-
-    def refused(**changes: str | None) -> str:
-        without_ray(monkeypatch)
-        options = arguments | {key.replace("__", "."): value for key, value in changes.items()}
-        argv = words(options)
-        return refusal(lambda: main(lambda config: run(config) and None, argv=argv), tmp_path, capsys)
-
-    return refused
+def test_nothing_is_wrong_with_the_options_that_the_others_start_from(jobs, options):
+    jobs.takes(options)
 
 
-def test_nothing_is_wrong_with_the_options_that_the_others_start_from(arguments, monkeypatch):
-    without_ray(monkeypatch)
-    with pytest.raises(RayStartedError):
-        main(lambda config: run(config) and None, argv=words(arguments))
+ACROSS = "--training.compare_across 4"
 
 
-class TestFiles:
-    @pytest.mark.parametrize("key", ["data__train", "data__validation"])
-    def test_missing(self, job, key):
-        assert "nowhere.jsonl does not exist" in job(**{key: "nowhere.jsonl"})
-
-    def test_no_data_given(self, job):
-        assert "data.train is not set" in job(data__train=None, data__validation=None)
-
-    def test_held_out_data_alone_given(self, job):
-        assert "data.train is not set" in job(data__train=None)
-
-    def test_model_folder_missing(self, job):
-        assert "model.base ./nowhere: no such folder" in job(model__base="./nowhere")
-
-    def test_model_not_given(self, job):
-        assert "model.base is not set" in job(model__base=None)
-
-    def test_output_folder_exists(self, job, tmp_path):
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "thesis.txt").write_text("chapter 1")
-        assert "exists: go on with it by --resume, or name another folder" in job()
-
-
-class TestTemperatures:
-    @pytest.mark.parametrize(
-        ("given", "says"),
-        [
-            ("0", "--grid.temperatures"),
-            ("2,-1", "--grid.temperatures"),
-            ("inf", "--grid.temperatures"),
-            ("warm", "--grid.temperatures: expected list of number > 0, got 'warm'"),
-            ("[[1, 2], [2, 1]]", "--grid.temperatures: expected list of number > 0"),
-            ("0.5,2,0.5", "--grid.temperatures: 0.5 stands there 2 times; name each multiple once"),
-            ("0.05,2", "grid.temperatures has 0.05; a language model can be rescaled to no less than 0.1"),
-        ],
-    )
-    def test_multiples_that_cannot_be(self, job, given, says):
-        assert says in job(grid__temperatures=given)
-
-
-class TestRows:
-    @pytest.fixture
-    def with_row(self, job, tmp_path) -> Callable[[dict[str, object]], str]:
-        """The line about training data whose third row has these columns changed."""
-
-        def refused(changes: dict[str, object]) -> str:
-            made = rows(12, 0)
-            made[2] = {k: v for k, v in (made[2] | changes).items() if v is not None}
-            write_rows(tmp_path / "train.jsonl", made)
-            line = job()
-            assert "train.jsonl:3" in line
-            return line
-
-        return refused
-
-    def test_label_length_differs_from_the_candidates(self, with_row):
-        assert "kind has 2 labels for 3 responses" in with_row({"scores": {"kind": [1, 2], "short": [1, 2, 3]}})
-
-    def test_nan_score(self, with_row):
-        assert "label 2 of short is 'nan'" in with_row({"scores": {"kind": [1, 2, 3], "short": [1, math.nan, 3]}})
-
-    def test_empty_response(self, with_row):
-        assert "response 2 of 3 is empty" in with_row({"responses": ["a", " ", "b"]})
-
-    def test_empty_prompt(self, with_row):
-        assert "the prompt is empty" in with_row({"prompt": ""})
-
-    def test_missing_value(self, with_row):
-        assert "responses is missing" in with_row({"responses": None})
-
-    def test_wrong_column(self, job, tmp_path):
-        made = [{"question": row.pop("prompt"), **row} for row in rows(12, 0)]
-        write_rows(tmp_path / "train.jsonl", made)
-        assert "has the columns question, responses, scores; expected prompt, responses, scores" in job()
-
-    def test_prompt_longer_than_the_context(self, job, tmp_path):
-        made = rows(12, 0)
-        made[2]["prompt"] = "a" * 60
-        write_rows(tmp_path / "train.jsonl", made)
-        line = job()
-        assert "row 2: its prompt has 60 tokens and leaves no room for a response in 48" in line
-        assert "data.prompt_too_long" in line
-        # Soft tokens take their place too.
-        made[2]["prompt"] = "a" * 44
-        write_rows(tmp_path / "train.jsonl", made)
-        assert "44 tokens and leaves no room for a response in 40" in job(conditioning="both", model__soft_tokens="8")
-
-    def test_unknown_objective(self, job):
-        assert "has no objective 'cheap'; it has kind, short" in job(objectives="kind,cheap")
-
-    @pytest.mark.parametrize("side", ["train", "validation"])
-    def test_an_objective_without_a_comparison(self, job, tmp_path, side):
-        made = rows(12, 0)
-        for row in made:
-            row["scores"] = {**row["scores"], "short": [1.0, 1.0, 1.0]}
-        write_rows(tmp_path / f"{side}.jsonl", made)
-        assert "objective short has no comparison" in job()
-
-    def test_negative_scores_as_proportional_targets(self, job):
-        assert "data.targets is proportional" in job(data__comparisons="listwise", data__targets="proportional")
-
-    def test_too_few_contexts_for_a_batch(self, job):
-        assert "training.batch_size 16 is larger than the 12 training contexts" in job(training__batch_size="16")
+@pytest.mark.parametrize(("line", "says"), [
+    ("--data.train nowhere.jsonl", "nowhere.jsonl does not exist"),
+    ("--data.validation nowhere.jsonl", "nowhere.jsonl does not exist"),
+    ("--data.train --data.validation", "data.train is not set"),
+    ("--data.train", "data.train is not set"),
+    ("--model.base ./nowhere", "model.base ./nowhere: no such folder"),
+    ("--model.base", "model.base is not set"),
+    ("--objectives", "objectives is not set"),
+    ("--objectives kind,kind", "objectives"),
+    ("--objectives kind,cheap", "has no objective 'cheap'; it has kind, short"),
+    ("--temperature 0.1,0.2,0.3", "temperature has 3 numbers for 2 objectives"),
+    ("--grid.temperatures 0", "--grid.temperatures"),
+    ("--grid.temperatures 2,-1", "--grid.temperatures"),
+    ("--grid.temperatures inf", "--grid.temperatures"),
+    ("--grid.temperatures warm", "--grid.temperatures: expected list of number > 0, got 'warm'"),
+    ("--grid.temperatures '[[1, 2], [2, 1]]'", "--grid.temperatures: expected list of number > 0"),
+    ("--grid.temperatures 0.5,2,0.5", "--grid.temperatures: 0.5 stands there 2 times; name each multiple once"),
+    ("--grid.temperatures 0.05,2", "has 0.05; a language model can be rescaled to no less than 0.1"),
+    ("--data.comparisons listwise --data.targets proportional", "data.targets is proportional"),
+    ("--data.max_length 49", "data.max_length 49 exceeds the model's context of 48 tokens"),
+    ("--model.lora_targets q_proj", "no such modules"),
+    ("--model.lora_rank 1", "model.lora_rank 1 is smaller than the 2 blocks"),
+    ("--training.batch_size 16", "training.batch_size 16 is larger than the 12 training contexts"),
+    ("--training.target rewards --training.penalty 0.5", "training.penalty"),
+    ("--training.target rewards --training.penalty 0.5", "training.target"),
+    ("--training.step 3", "--training.step: unknown key; did you mean --training.steps?"),
+    ("--scaling.workers 9", "scaling.workers 9 cannot share training.batch_size 8, which has 8 contexts"),
+    ("--scaling.workers 2 --scaling.min_workers 3", "scaling.min_workers 3 is more than scaling.workers 2"),
+    (f"{ACROSS} --scaling.workers 3", "scaling.workers 3 cannot share training.batch_size 8, which has 2 groups of"),
+    (f"{ACROSS} --training.batch_size 6", "training.batch_size 6 is not a multiple of training.compare_across 4"),
+    (f"{ACROSS} --training.micro_batch 6", "training.micro_batch 6 is not a multiple of training.compare_across 4"),
+    (f"{ACROSS} --data.comparisons listwise", "set data.comparisons pairwise"),
+    (f"{ACROSS} --data.comparisons rankings", "set data.comparisons pairwise"),
+    ("--seed -1", "seed"),
+    ("--evaluation.scorers '{cheap: brevity}'", "evaluation.scorers names ['cheap']"),
+    ("--evaluation.scorers '{kind: kindness, short: brevity}'", "there is no scorer 'kindness'"),
+])  # fmt: skip
+def test_options(jobs, options, line, says):
+    assert says in jobs.refusal(options, line)
 
 
-class TestModel:
-    def test_vocabulary_mismatch_between_tokenizer_and_model(self, job, tmp_path):
-        write_model(tmp_path / "small", "gpt2-tied", vocabulary=len(letters()) - 5)
-        assert "the tokenizer has 48 tokens but the model only 43" in job(model__base=str(tmp_path / "small"))
-
-    def test_folder_without_a_model(self, job, tmp_path):
-        (tmp_path / "empty").mkdir()
-        assert "not a complete model folder" in job(model__base=str(tmp_path / "empty"))
-
-    def test_longer_than_the_models_context(self, job):
-        assert "data.max_length 49 exceeds the model's context of 48 tokens" in job(data__max_length="49")
-
-    def test_unknown_lora_target(self, job):
-        assert "no such modules" in job(model__lora_targets="q_proj")
-
-    def test_fewer_ranks_than_objectives(self, job):
-        assert "model.lora_rank 1 is smaller than the 2 blocks" in job(model__lora_rank="1")
-
-    def test_folder_without_weights(self, job, base, tmp_path):
-        for file in base.glob("*.json"):
-            (tmp_path / file.name).write_bytes(file.read_bytes())
-        assert "not a complete model folder" in job(model__base=str(tmp_path))
+@pytest.mark.parametrize(("changes", "says"), [
+    ({"scores": {"kind": [1, 2], "short": [1, 2, 3]}}, "kind has 2 labels for 3 responses"),
+    ({"scores": {"kind": [1, 2, 3], "short": [1, math.nan, 3]}}, "label 2 of short is 'nan'"),
+    ({"responses": ["a", " ", "b"]}, "response 2 of 3 is empty"),
+    ({"prompt": ""}, "the prompt is empty"),
+    ({"responses": None}, "responses is missing"),
+])  # fmt: skip
+def test_a_row(jobs, options, tmp_path, changes, says):
+    made = rows(12, 0)
+    made[2] = {k: v for k, v in (made[2] | changes).items() if v is not None}
+    write_rows(tmp_path / "train.jsonl", made)
+    error = jobs.refusal(options, "")
+    assert "train.jsonl:3" in error
+    assert says in error
 
 
-class TestSettings:
-    def test_no_objectives(self, job):
-        assert "objectives is not set" in job(objectives=None)
+def test_a_column(jobs, options, tmp_path):
+    write_rows(tmp_path / "train.jsonl", [{"question": row.pop("prompt"), **row} for row in rows(12, 0)])
+    expected = "has the columns question, responses, scores; expected prompt, responses, scores"
+    assert expected in jobs.refusal(options, "")
 
-    def test_the_same_objective_twice(self, job):
-        assert "objectives" in job(objectives="kind,kind")
 
-    def test_temperatures_for_another_number_of_objectives(self, job):
-        assert "temperature has 3 numbers for 2 objectives" in job(temperature="0.1,0.2,0.3")
+@pytest.mark.parametrize(("length", "line", "room"), [
+    (60, "", 48),
+    (44, "--conditioning both --model.soft_tokens 8", 40),  # soft tokens take their place too
+])  # fmt: skip
+def test_a_prompt_longer_than_the_context(jobs, options, tmp_path, length, line, room):
+    made = rows(12, 0)
+    made[2]["prompt"] = "a" * length
+    write_rows(tmp_path / "train.jsonl", made)
+    error = jobs.refusal(options, line)
+    assert f"row 2: its prompt has {length} tokens and leaves no room for a response in {room}" in error
+    assert "data.prompt_too_long" in error
 
-    def test_batch_that_the_workers_cannot_share(self, job):
-        assert "scaling.workers 9 cannot share training.batch_size 8, which has 8 contexts" in job(scaling__workers="9")
 
-    def test_more_workers_at_least_than_at_most(self, job):
-        line = job(scaling__workers="2", scaling__min_workers="3")
-        assert "scaling.min_workers 3 is more than scaling.workers 2" in line
+@pytest.mark.parametrize("side", ["train", "validation"])
+def test_an_objective_without_a_comparison(jobs, options, tmp_path, side):
+    made = rows(12, 0)
+    for row in made:
+        row["scores"] = {**row["scores"], "short": [1.0, 1.0, 1.0]}
+    write_rows(tmp_path / f"{side}.jsonl", made)
+    assert "objective short has no comparison" in jobs.refusal(options, "")
 
-    def test_a_penalty_on_rewards_added_up(self, job):
-        line = job(training__target="rewards", training__penalty="0.5")
-        assert "training.penalty" in line
-        assert "training.target" in line
 
-    @pytest.mark.parametrize(
-        ("changes", "message"),
-        [
-            ({"scaling__workers": "3"}, "scaling.workers 3 cannot share training.batch_size 8, which has 2 groups"),
-            ({"training__batch_size": "6"}, "training.batch_size 6 is not a multiple"),
-            ({"training__micro_batch": "6"}, "training.micro_batch 6 is not a multiple"),
-            ({"data__comparisons": "listwise"}, "set data.comparisons pairwise"),
-            ({"data__comparisons": "rankings"}, "set data.comparisons pairwise"),
-        ],
-    )
-    def test_groups_that_cannot_be_compared(self, job, changes, message):
-        line = job(training__compare_across="4", **changes)
-        assert message in line
-        assert "training.compare_across 4" in line
+def test_a_model_that_its_tokenizer_does_not_fit(jobs, options, tmp_path):
+    write_model(tmp_path / "small", "gpt2-tied", vocabulary=len(letters()) - 5)
+    error = jobs.refusal(options, f"--model.base {tmp_path / 'small'}")
+    assert "the tokenizer has 48 tokens but the model only 43" in error
 
-    def test_gpus_that_are_not_there(self, job, monkeypatch):
-        monkeypatch.delenv("RAY_ADDRESS", raising=False)
-        line = job(scaling__use_gpu="true", scaling__workers="1024", training__batch_size="1024")
-        assert "needs 1024 GPUs" in line
 
-    def test_negative_seed(self, job):
-        assert "seed" in job(seed="-1")
+def test_a_folder_without_a_model_or_its_weights(jobs, options, tiny_base, tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "not a complete model folder" in jobs.refusal(options, f"--model.base {tmp_path / 'empty'}")
+    for file in tiny_base.glob("*.json"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    assert "not a complete model folder" in jobs.refusal(options, f"--model.base {tmp_path}")
 
-    def test_scorers_for_other_objectives(self, job):
-        assert "evaluation.scorers names ['cheap']" in job(evaluation__scorers="{cheap: brevity}")
 
-    def test_unknown_scorer(self, job):
-        assert "there is no scorer 'kindness'" in job(evaluation__scorers="{kind: kindness, short: brevity}")
+def test_gpus_that_are_not_there(jobs, options, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    line = "--scaling.use_gpu true --scaling.workers 1024 --training.batch_size 1024"
+    assert "needs 1024 GPUs" in jobs.refusal(options, line)
 
-    def test_unknown_key(self, job):
-        assert "--training.step: unknown key; did you mean --training.steps?" in job(training__step="3")
 
-    def test_tracker_that_is_not_installed(self, job, monkeypatch):
-        monkeypatch.setitem(sys.modules, "wandb", None)
-        assert "wandb is not installed" in job(tracking__wandb="project")
+def test_a_tracker_that_is_not_installed(jobs, options, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    assert "wandb is not installed" in jobs.refusal(options, "--tracking.wandb project")
+
+
+@pytest.fixture(params=["language", "ranking"])
+def either(request, tmp_path) -> dict[str, str]:
+    """The options of either task."""
+    return ranking_options(tmp_path) if request.param == "ranking" else request.getfixturevalue("options")
+
+
+@pytest.mark.parametrize(("job", "line"), [
+    ("run", "--method soup"),
+    ("run", "--method modpo --comparison.seeds 0,0"),  # which are none of its business
+    ("compare", ""),
+    ("compare", "--comparison.methods cos,soup --comparison.seeds 3"),
+])  # fmt: skip
+def test_nothing_is_wrong_with_other_methods(jobs, either, job, line):
+    jobs.takes(either, line, job)
+
+
+@pytest.mark.parametrize(
+    ("job", "method"), [("run", "cos"), ("run", "linear_scalarization"), ("run", "soup"), ("compare", "cos")]
+)
+def test_what_belongs_to_the_runs_of_baselines(jobs, either, job, method):
+    error = jobs.refusal(either, f"--method {method} --training.weights 0.3,0.7", job)
+    assert "training.weights is for the runs of baselines" in error
+    if "task" not in either:
+        error = jobs.refusal(either, f"--method {method} --conditioning none", job)
+        assert "conditioning none is for the runs of baselines" in error
+
+
+@pytest.mark.parametrize(("line", "says"), [
+    ("--comparison.methods []", "comparison.methods is empty; name at least one"),
+    ("--comparison.seeds []", "comparison.seeds is empty; name at least one"),
+    ("--comparison.budgets []", "comparison.budgets is empty; name at least one"),
+    ("--comparison.methods soup,cos,soup", "comparison.methods names one twice; name each once"),
+    ("--comparison.seeds 0,1,0", "comparison.seeds names one twice; name each once"),
+    ("--comparison.budgets time,time", "comparison.budgets names one twice"),
+    ("--comparison.methods cos,dpo", "comparison.methods"),
+])  # fmt: skip
+def test_a_comparison(jobs, either, line, says):
+    assert says in jobs.refusal(either, line, "compare")
+
+
+@pytest.mark.parametrize("job", ["run", "compare", "sweep"])
+def test_an_output_folder_that_exists(jobs, either, tmp_path, job):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("chapter 1")
+    line = "--sweep.space.temperature 'uniform(0.1, 1)'" if job == "sweep" else ""
+    assert "exists: go on with it by --resume, or name another folder" in jobs.refusal(either, line, job)
 
 
 @pytest.mark.slow
-def test_the_job_itself_ends_the_same_way(arguments, tmp_path):
-    options = arguments | {"data.train": str(tmp_path / "nowhere.jsonl")}
-    command = [sys.executable, "jobs/train_gpt2.py", *(w for k, v in options.items() for w in (f"--{k}", v))]
+def test_the_job_itself_ends_the_same_way(options, tmp_path):
+    command = [sys.executable, "jobs/train_gpt2.py", *words(options, f"--data.train {tmp_path / 'nowhere.jsonl'}")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert done.stdout == ""

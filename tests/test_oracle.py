@@ -59,7 +59,7 @@ class TabularPolicy(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def world() -> tuple[TabularPolicy, PreferenceData]:
+def trained() -> tuple[TabularPolicy, PreferenceData]:
     """A policy trained on 12 contexts: in a third y_1 is preferred by the first objective alone, in a third by the
     second alone, in a third by both.
     """
@@ -82,8 +82,8 @@ def world() -> tuple[TabularPolicy, PreferenceData]:
     return policy, data
 
 
-def test_a_tabular_policy_reaches_the_closed_form_front(world):
-    policy, data = world
+def test_a_tabular_policy_reaches_the_closed_form_front(trained):
+    policy, data = trained
     grid, reference_point = das_dennis(2, 10), np.array([2.0, 2.0])
     measured = np.stack([profile(policy, data, w, [0.1, 0.1], 1000).loss for w in grid])
     # A third of the contexts costs nothing; in the others objective j has the weight w_j on its side.
@@ -96,8 +96,8 @@ def test_a_tabular_policy_reaches_the_closed_form_front(world):
     np.testing.assert_allclose(measured[1:-1], closed[1:-1], atol=0.05)
 
 
-def test_a_tabular_policy_orders_pairs_by_the_log_odds_of_their_weight(world):
-    policy, data = world
+def test_a_tabular_policy_orders_pairs_by_the_log_odds_of_their_weight(trained):
+    policy, data = trained
     batch = data.batch(range(12))
     for weight in np.linspace(0.1, 0.9, 9):
         weights = torch.tensor([[weight, 1 - weight]]).float().expand(12, 2)

@@ -19,7 +19,8 @@ from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.base import load_base
-from cosdpo.models.language_scorer import FrozenScorer, LanguageScorer
+from cosdpo.models.frozen_scorer import FrozenScorer
+from cosdpo.models.language_scorer import LanguageScorer
 
 VOCABULARY = ["<unk>", "<bos>", "<eos>", *string.ascii_lowercase, *string.digits, *" .,!?'-:\n"]
 CONTEXT = 48

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cosdpo.files import whole_file
+
 
 def kept(folder: Path, name: str, make: Callable[[], Any]) -> Any:
     """What `make` gave, from folder/NAME.json where that is there already."""
@@ -14,7 +16,6 @@ def kept(folder: Path, name: str, make: Callable[[], Any]) -> Any:
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         made = json.dumps(make(), indent=1)
-        temporary = path.with_suffix(".part")
-        temporary.write_text(made)
-        temporary.replace(path)
+        with whole_file(path) as temporary:
+            temporary.write_text(made)
     return json.loads(path.read_text())

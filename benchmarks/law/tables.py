@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from law.ranker import DIRECTIONS
+from law.law_of_ranker import DIRECTIONS
 
 from cosdpo.config import Config
 
@@ -27,16 +27,16 @@ def spread(values: Sequence[float]) -> str:
     return f"{np.mean(values):.4f} \u00b1 {deviation:.4f}"
 
 
-def tabular(found: dict[str, Any]) -> None:
+def tabular(optima: dict[str, Any]) -> None:
     """The exact optima."""
-    rows = [(kind, one["max_abs"], one["largest_change"]) for kind, one in found.items()]
+    rows = [(kind, of_kind["max_abs"], of_kind["largest_change"]) for kind, of_kind in optima.items()]
     table("tabular: scores", ("loss", "largest difference, trained and rescaled", "largest change of scores"), rows)
 
 
-def ranker(found: dict[str, Any], betas: Sequence[float], objectives: Sequence[str]) -> dict[str, float]:
+def ranker(by_kind: dict[str, Any], betas: Sequence[float], objectives: Sequence[str]) -> dict[str, float]:
     """Both parametrisations at every temperature; NDCG is the mean over weights and objectives."""
     rows, result = [], {}
-    for kind, runs in found.items():
+    for kind, runs in by_kind.items():
         for b, beta in enumerate(betas):
             trained, rescaled = (np.array([run[way][b] for run in runs]) for way in ("trained", "rescaled"))
             gap = np.abs(trained - rescaled).mean(0)  # over seeds
@@ -84,14 +84,14 @@ def vectors(runs: Sequence[dict[str, Any]], config: Config) -> dict[str, float]:
     return {"vectors_hypervolume_ratio": float(volumes["conditioned"] / volumes["separate"])}
 
 
-def language(found: dict[str, Any], objectives: Sequence[str]) -> dict[str, float]:
+def language(law: dict[str, Any], objectives: Sequence[str]) -> dict[str, float]:
     """Every measure at every temperature but the trained one; means over weights and objectives."""
-    measures = {name: {way: np.array(values) for way, values in found[name].items()} for name in found["measures"]}
+    measures = {name: {way: np.array(values) for way, values in law[name].items()} for name in law["measures"]}
     accuracy = measures["accuracy"]
     gap = np.abs(accuracy["trained"] - accuracy["rescaled"]).mean((0, -1))[1:]  # [betas, N]
     seeds = len(accuracy["trained"])
     rows = []
-    for b, beta in enumerate(found["betas"]):
+    for b, beta in enumerate(law["betas"]):
         row: list[object] = [beta]
         for of_measure in measures.values():
             for values in of_measure.values():

@@ -57,7 +57,7 @@ def law(trained_at: float, betas: list[float], seeds: int) -> dict[str, Any]:
     """Largest absolute difference of scores, trained at c * beta against trained at beta and rescaled, by loss; and
     the largest change that the temperature makes, next to which the differences are to be seen.
     """
-    found: dict[str, Any] = {}
+    optima: dict[str, Any] = {}
     for kind in ("pairwise", "listwise"):
         gaps, changes = [], []
         for seed in range(seeds):
@@ -70,5 +70,5 @@ def law(trained_at: float, betas: list[float], seeds: int) -> dict[str, Any]:
                     anew = optimum(kind, beta, weights, reference, seed)
                     gaps.append(float((anew - rescale(trained, reference, beta / trained_at)).abs().max()))
                     changes.append(float((anew - trained).abs().max()))
-        found[kind] = {"max_abs": max(gaps), "largest_change": max(changes)}
-    return found
+        optima[kind] = {"max_abs": max(gaps), "largest_change": max(changes)}
+    return optima

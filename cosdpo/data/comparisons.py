@@ -35,9 +35,12 @@ def comparison_counts(labels: npt.NDArray[np.floating], form: Comparisons) -> Fl
         labels: [m, n], NaN where a candidate is unlabelled: it is then in no comparison.
     """
     if form == "pairwise":
-        return (labels[:, :, None] > labels[:, None]).sum((1, 2)).astype(np.float64)
-    above = labels > np.fmin.reduce(labels, axis=1, keepdims=True)
-    return (above.sum(1) if form == "rankings" else above.any(1)).astype(np.float64)
+        counts = (labels[:, :, None] > labels[:, None]).sum((1, 2))
+    else:
+        above = labels > np.fmin.reduce(labels, axis=1, keepdims=True)
+        counts = above.sum(1) if form == "rankings" else above.any(1)
+    numbers: Floats = np.asarray(counts, dtype=np.float64)
+    return numbers
 
 
 def target_distribution(scores: Scores, kind: Literal["argmax", "proportional", "gains", "softmax"]) -> Floats:

@@ -1,4 +1,4 @@
-"""The grammar of the synthetic world: questions about small places, and answers of one to four sentences.
+"""The grammar of the synthetic reviews: questions about small places, and answers of one to four sentences.
 
 An answer mixes glad and gloomy opinions, scenes for the senses and plain facts, each in long and short forms. The words
 that decide an objective stand in the three sets below, so that scoring an answer is counting.

@@ -11,7 +11,6 @@ import itertools
 import logging
 import re
 import time
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from cosdpo.data import letor_parser
 from cosdpo.data.letor_parser import Documents
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.errors import InputError
-from cosdpo.files import cache_folder
+from cosdpo.files import cache_folder, whole_file
 
 ROW_GROUP = 50_000
 """About as many documents are a row group of the Parquet file."""
@@ -110,25 +109,19 @@ def store(path: Path, blocks: Iterable[Documents]) -> None:
             no more of them are held than make a row group.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    writer: pq.ParquetWriter | None = None
+    tables = map(_table, blocks)
+    first = next(tables, None)
+    if first is None:
+        raise ValueError("no documents to store")
     held: list[pa.Table] = []
-    try:
-        for block in blocks:
-            table = _table(block)
-            writer = writer or pq.ParquetWriter(temporary, table.schema, compression="zstd")
+    with whole_file(path) as temporary, pq.ParquetWriter(temporary, first.schema, compression="zstd") as writer:
+        for table in itertools.chain([first], tables):
             held.append(table)
-            if sum(len(table) for table in held) >= ROW_GROUP:
+            if sum(map(len, held)) >= ROW_GROUP:
                 writer.write_table(pa.concat_tables(held), row_group_size=2 * ROW_GROUP)
                 held.clear()
-        if writer is None:
-            raise ValueError("no documents to store")
         if held:
             writer.write_table(pa.concat_tables(held), row_group_size=2 * ROW_GROUP)
-        writer.close()
-        temporary.rename(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _fold(folder: Path) -> Fold:

@@ -28,7 +28,7 @@ NO_PREFERENCE = "no preference"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RawContext:
     """One context as a source gives it, not yet checked."""
 
     where: int
@@ -104,7 +104,7 @@ class Preferences:
 
     @staticmethod
     def from_rows(
-        rows: Iterable[Row],
+        rows: Iterable[RawContext],
         objectives: Sequence[str],
         source: str,
         where: Callable[[int], str] | None = None,
@@ -172,7 +172,7 @@ def schema(objectives: Sequence[str]) -> pa.Schema:
 
 
 def _check(
-    row: Row, objectives: Sequence[str], place: Callable[[int], str], silent: bool
+    row: RawContext, objectives: Sequence[str], place: Callable[[int], str], silent: bool
 ) -> tuple[list[str], list[list[float] | None]] | str:
     """The different candidates of a row and their scores per objective, or the reason why it is dropped."""
     n = len(row.candidates)
@@ -198,7 +198,7 @@ def _check(
     return list(first), scores
 
 
-def _numbers(row: Row, name: str, place: Callable[[int], str]) -> list[float] | None:
+def _numbers(row: RawContext, name: str, place: Callable[[int], str]) -> list[float] | None:
     """The labels of one objective as floats."""
     labels = row.scores.get(name)
     if labels is None:

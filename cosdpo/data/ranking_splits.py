@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from cosdpo.config import Config, DataConfig
-from cosdpo.data import letor
-from cosdpo.data import synthetic_ranking as ranking_world
+from cosdpo.data import letor, synthetic_ranking
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.errors import InputError
 
-WORLD_SEED = 0
-"""The synthetic data is one data set: the seed of a run chooses its splits and its training, not the world."""
+SYNTHETIC_SEED = 0
+"""The synthetic data is one data set: the seed of a run chooses its splits and its training, not the data."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +48,7 @@ def read_split(config: Config) -> Split:
     """
     data, wanted = config.data, config.evaluation.split
     if not data.train:
-        files = letor.Fold(ranking_world.write(data.synthetic_queries, WORLD_SEED))
+        files = letor.Fold(synthetic_ranking.write(data.synthetic_queries, SYNTHETIC_SEED))
     else:
         located = letor.locate(Path(data.train))
         files = located[max(data.fold, 1) - 1] if len(located) > 1 else located[0]
@@ -76,8 +75,8 @@ def _own_folds(data: DataConfig) -> bool:
     return bool(data.train) and len(letor.locate(Path(data.train))) > 1
 
 
-def _place(given: str, found: Path | None) -> Path | None:
-    return Path(given) if given else found
+def _place(given: str, in_folder: Path | None) -> Path | None:
+    return Path(given) if given else in_folder
 
 
 def _read(path: Path, data: DataConfig) -> QueryLists:

@@ -100,8 +100,8 @@ def _keys(rows: list[dict[str, Any]]) -> tuple[str, ...]:
 
 
 def _from_arrow(source: str, table: pa.Table, columns: frozenset[str]) -> Records:
-    known = [name for name in table.column_names if name in columns]
-    return Records(source, tuple(table.column_names), table.select(known).to_pylist())
+    worth_reading = [name for name in table.column_names if name in columns]
+    return Records(source, tuple(table.column_names), table.select(worth_reading).to_pylist())
 
 
 def _hub(location: str, columns: frozenset[str]) -> Records:

@@ -18,7 +18,7 @@ from typing import Any, Literal, TypeVar
 
 from jinja2 import TemplateError
 
-from cosdpo.data.preferences import Row
+from cosdpo.data.preferences import RawContext
 from cosdpo.data.records import Records
 from cosdpo.errors import InputError
 
@@ -54,22 +54,22 @@ class Source:
     """Chat template; None where the tokenizer has none."""
     dropped: Counter[str] = field(default_factory=Counter)
 
-    def __iter__(self) -> Iterator[Row]:
+    def __iter__(self) -> Iterator[RawContext]:
         read = {"scored": self._scored, "pku": self._pku, "hh": self._hh}[self.format]
         for index, record in enumerate(self.records.rows):
             row = read(index, record)
             if row is not None:
                 yield row
 
-    def _scored(self, index: int, record: dict[str, Any]) -> Row:
+    def _scored(self, index: int, record: dict[str, Any]) -> RawContext:
         scores = self._column(index, record, "scores", dict)
         for name, labels in scores.items():
             if not (labels is None or isinstance(labels, list)):
                 raise self._wrong(index, f"scores.{name}", labels, "a list of numbers, or null")
         responses = self._texts(index, record, "responses")
-        return Row(index, self._prompt(index, record), responses, scores)
+        return RawContext(index, self._prompt(index, record), responses, scores)
 
-    def _pku(self, index: int, record: dict[str, Any]) -> Row:
+    def _pku(self, index: int, record: dict[str, Any]) -> RawContext:
         responses = [self._column(index, record, name, str) for name in ("response_0", "response_1")]
         scores: dict[str, list[float] | None] = {}
         for name, column in PKU_LABELS.items():
@@ -78,9 +78,9 @@ class Source:
                 if label is not None and str(label) not in ("0", "1", "0.0", "1.0"):
                     raise self._wrong(index, column, label, "0 or 1, or null")
                 scores[name] = None if label is None else [1.0 - float(label), float(label)]
-        return Row(index, self._prompt(index, record), responses, scores)
+        return RawContext(index, self._prompt(index, record), responses, scores)
 
-    def _hh(self, index: int, record: dict[str, Any]) -> Row | None:
+    def _hh(self, index: int, record: dict[str, Any]) -> RawContext | None:
         if "chosen" in self.records.columns:
             texts = [self._column(index, record, name, str) for name in ("chosen", "rejected")]
             scores = [1.0, 0.0]
@@ -95,7 +95,9 @@ class Source:
         if len(prompts) > 1:
             self.dropped[DIFFERENT_PROMPTS] += 1
             return None
-        return Row(index, "".join(prompts) + TURN, [response for _, _, response in parts], {self.objective: scores})
+        return RawContext(
+            index, "".join(prompts) + TURN, [response for _, _, response in parts], {self.objective: scores}
+        )
 
     def _prompt(self, index: int, record: dict[str, Any]) -> str:
         prompt = record.get("prompt")

@@ -1,4 +1,4 @@
-"""The ranking world: judged documents in MSLR's schema that the package makes itself, at any size up to MSLR-WEB10K's.
+"""Synthetic query lists: judged documents in MSLR's schema, made by the package at any size up to MSLR-WEB10K's.
 
 Every document has a few hidden properties: how well it matches its query, its authority, freshness, popularity, quality
 and length, and how much its title promises beyond what it holds ("bait"). The label, the five auxiliary objectives and
@@ -9,7 +9,7 @@ age, and quality score 2 rewards freshness.
 Features 1 to 125 are MSLR's 25 kinds of text statistics by stream (body, anchor, title, URL, whole document), feature
 5 * kind + stream; 126 to 131 describe URL and links; 132 to 136 are the objectives. More is better in all of the last
 five, also in 133, where MSLR counts the other way. Clicks are less rare than in MSLR, so that more lists have a
-preference. Everything is a function of (seed, number of the chunk of queries): a larger world begins with the smaller.
+preference. Everything is a function of (seed, number of the chunk of queries): a larger set begins with the smaller.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ _ALWAYS = ("length", "query", "likelihood")
 
 
 def write(queries: int, seed: int) -> Path:
-    """The first `queries` queries of the world of `seed` as Parquet for `letor.load`, made once and then cached.
+    """The first `queries` queries of the set of `seed` as Parquet for `letor.load`, made once and then cached.
 
     10,000 queries have about 1.2 million documents.
     """

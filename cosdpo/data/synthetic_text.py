@@ -1,4 +1,4 @@
-"""The synthetic world: data that the package makes itself, so that the first run needs nothing from outside.
+"""Synthetic reviews: data that the package makes itself, so that the first run needs nothing from outside.
 
 Small reviews of small places, with three objectives that pull apart: `cheerful` counts glad against gloomy words,
 `brief` counts all words and `vivid` those for the senses. Everything is a function of its seed.
@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from cosdpo.data import grammar
-from cosdpo.data.preferences import Preferences, Row
+from cosdpo.data.preferences import Preferences, RawContext
 
 
 def cheerful(prompt: str, response: str) -> float:
@@ -56,14 +56,14 @@ def preferences(n: int, seed: int, candidates: int = 4) -> Preferences:
     `Preferences.split`.
     """
     rng = random.Random(seed)
-    rows: list[Row] = []
+    rows: list[RawContext] = []
     for prompt, place in itertools.islice(_questions(rng), n):
         responses: dict[str, None] = {}
         while len(responses) < candidates:
             responses[grammar.answer(rng, place)] = None
         scores = {name: [scorer(prompt, response) for response in responses] for name, scorer in SCORERS.items()}
-        rows.append(Row(len(rows), prompt, list(responses), scores))
-    return Preferences.from_rows(rows, tuple(SCORERS), "the synthetic world")
+        rows.append(RawContext(len(rows), prompt, list(responses), scores))
+    return Preferences.from_rows(rows, tuple(SCORERS), "the synthetic reviews")
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:

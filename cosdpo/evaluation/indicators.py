@@ -114,13 +114,13 @@ def controllability(weights: npt.ArrayLike, values: npt.ArrayLike) -> Floats:
     Raises:
         InputError: the shapes differ or a value is not finite.
     """
-    asked, got = _points(weights, "weights"), _points(values, "values")
-    if asked.shape != got.shape:
-        raise InputError(f"weights have shape {asked.shape} and values {got.shape}; both need [points, objectives]")
-    correlations = np.zeros(asked.shape[1])
-    for j in range(asked.shape[1]):
-        if len(asked) > 1 and np.ptp(asked[:, j]) > 0 and np.ptp(got[:, j]) > 0:
-            correlations[j] = spearmanr(asked[:, j], got[:, j]).statistic
+    grid, reached = _points(weights, "weights"), _points(values, "values")
+    if grid.shape != reached.shape:
+        raise InputError(f"weights have shape {grid.shape} and values {reached.shape}; both need [points, objectives]")
+    correlations = np.zeros(grid.shape[1])
+    for j in range(grid.shape[1]):
+        if len(grid) > 1 and np.ptp(grid[:, j]) > 0 and np.ptp(reached[:, j]) > 0:
+            correlations[j] = spearmanr(grid[:, j], reached[:, j]).statistic
     return correlations
 
 

@@ -39,3 +39,20 @@ def seconds(value: float) -> str:
 def listed(items: Sequence[str]) -> str:
     """The items in a sentence: a, b and c."""
     return " and ".join(part for part in (", ".join(items[:-1]), *items[-1:]) if part)
+
+
+def fact(value: object) -> str:
+    """A setting or fact: numbers as people write them, all else as it is."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else short(value)
+
+
+def count(value: float) -> str:
+    """A measured value, or a count as a whole number."""
+    return f"{value:,.0f}" if value >= 1 and value == int(value) else number(value)
+
+
+def memory(size: int) -> str:
+    """Bytes as people read them: 812 MiB, 2.1 GiB."""
+    return f"{size / 2**20:.0f} MiB" if size < 2**30 else f"{size / 2**30:.1f} GiB"

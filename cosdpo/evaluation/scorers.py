@@ -1,7 +1,7 @@
 """Scorers of text, by name: what a generated answer is worth to one objective.
 
     positivity, brevity, dialogue     English sentiment, short sentences, speech
-    cheerful, brief, vivid            the objectives of the synthetic world
+    cheerful, brief, vivid            the objectives of the synthetic reviews
     module:function                   any function (prompts, responses) -> one number each
     hub:NAME_OR_FOLDER                a sequence-classification reward model, evaluation/reward_model.py
 

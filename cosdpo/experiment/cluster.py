@@ -68,8 +68,8 @@ def capacity() -> dict[str, float]:
 def check_resources(config: Config, available: dict[str, float]) -> None:
     """Raises InputError when `available` resources (see `capacity`) cannot hold the run's workers."""
     scaling, workers, key = config.scaling, config.scaling.fewest, _key(config)
-    asked = {"CPU": workers * scaling.cpus_per_worker, "GPU": workers if scaling.use_gpu else 0}
-    for kind, count in asked.items():
+    needs = {"CPU": workers * scaling.cpus_per_worker, "GPU": workers if scaling.use_gpu else 0}
+    for kind, count in needs.items():
         if count > available.get(kind, 0):
             raise InputError(
                 f"{key} {workers} needs {count:g} {kind}s, the cluster has {available.get(kind, 0):g}: lower {key}"

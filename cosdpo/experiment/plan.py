@@ -101,15 +101,15 @@ def cases(config: Config, lone: bool = False) -> list[Case]:
     """
     count = task_of(config).folds(config)
     folds = [config.data.fold] if config.data.fold or count == 1 else list(range(1, count + 1))
-    found = []
+    planned = []
     for seed in config.comparison.seeds:
         for fold in folds:
             # A run of the fold that data.fold names has the output folder to itself.
             shown = 0 if lone and len(folds) == 1 else fold
             name = Case(seed, shown, config, lone).name
             own = config.changed({"output": config.output / name, "seed": seed, "data.fold": fold})
-            found.append(Case(seed, shown, storage.below(own, name), lone))
-    return found
+            planned.append(Case(seed, shown, storage.below(own, name), lone))
+    return planned
 
 
 def entries(config: Config) -> Iterator[Entry]:

@@ -29,14 +29,16 @@ NOTHING = Resources(0, 0)
 
 def of_worker(config: Config) -> Resources:
     """One worker of a training; also a measurement in one process."""
-    one, scaling = config.comparison, config.scaling
-    return Resources(one.cpus_per_run or scaling.cpus_per_worker, one.gpus_per_run or float(scaling.use_gpu))
+    comparison, scaling = config.comparison, config.scaling
+    return Resources(
+        comparison.cpus_per_run or scaling.cpus_per_worker, comparison.gpus_per_run or float(scaling.use_gpu)
+    )
 
 
 def of_run(config: Config) -> Resources:
     """All workers of a training."""
-    one, workers = of_worker(config), config.scaling.workers
-    return Resources(workers * one.cpus, workers * one.gpus)
+    worker, count = of_worker(config), config.scaling.workers
+    return Resources(count * worker.cpus, count * worker.gpus)
 
 
 def at_once(config: Config) -> int:
@@ -45,13 +47,13 @@ def at_once(config: Config) -> int:
     Raises:
         InputError: not even one fits with its fewest workers.
     """
-    one, scaling = of_worker(config), config.scaling
+    worker, scaling = of_worker(config), config.scaling
     alone = scaling.workers == 1
     fits = cluster.fitting(
         "run",
         {
-            "CPU": ("comparison.cpus_per_run" if alone else "scaling.workers", scaling.fewest * one.cpus),
-            "GPU": ("comparison.gpus_per_run" if alone else "scaling.workers", scaling.fewest * one.gpus),
+            "CPU": ("comparison.cpus_per_run" if alone else "scaling.workers", scaling.fewest * worker.cpus),
+            "GPU": ("comparison.gpus_per_run" if alone else "scaling.workers", scaling.fewest * worker.gpus),
         },
     )
     return max(1, fits * scaling.fewest // scaling.workers)

@@ -12,7 +12,8 @@ from safetensors.torch import load_file
 
 from cosdpo.errors import InputError
 from cosdpo.models.base import load_base
-from cosdpo.models.language_scorer import LanguageScorer, read_card
+from cosdpo.models.cards import LanguageCard
+from cosdpo.models.language_scorer import LanguageScorer
 
 
 def average(
@@ -32,7 +33,7 @@ def average(
     folders = list(shares)
     if len(folders) == 1 and shares[folders[0]] == 1:
         return LanguageScorer.load(folders[0], dtype, str(device), quantization=quantization)
-    cards = [read_card(folder) for folder in folders]
+    cards = [LanguageCard.read(folder) for folder in folders]
     card = cards[0]
     settings = [LoraConfig.from_pretrained(str(folder)) for folder in folders]
     first = settings[0]

@@ -3,10 +3,15 @@
 MKL takes its AVX-512 kernels on Intel's processors alone and falls back to AVX2 on others, while oneDNN, which PyTorch
 brings along too, uses what the processor has: on an AMD EPYC with AVX-512 up to 2.3 times MKL's speed
 (benchmarks/products.py). Both add up in float32. Elsewhere, and in other types, products stay PyTorch's own.
+
+For that factor of two this file does what it otherwise should not: it asks the processor for its maker, and it changes
+the class of a frozen model's linear layers in place. The environment variable COSDPO_FAST_PRODUCTS=0, set for every
+process that loads a model, turns both off and leaves all products to PyTorch; the two differ by float32's rounding.
 """
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +28,9 @@ FEWEST = 1 << 20
 
 @cache
 def mkl_is_slow() -> bool:
-    """Whether this CPU has AVX-512 units that MKL leaves unused."""
+    """Whether this CPU has AVX-512 units that MKL leaves unused; never where COSDPO_FAST_PRODUCTS is 0."""
+    if os.environ.get("COSDPO_FAST_PRODUCTS") == "0":
+        return False
     if torch.backends.cpu.get_cpu_capability() != "AVX512" or not torch.backends.mkldnn.is_available():
         return False
     cpus = Path("/proc/cpuinfo")

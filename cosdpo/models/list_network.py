@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from cosdpo.data.packed_lists import PackedLists
 
 
-class Gate(nn.Module):
+class UnitGates(nn.Module):
     """Multiplies hidden units by 1 + G c, affine in the conditions c of the list (ours).
 
     Units are dealt to the m objectives in turn, and a unit's gate starts at m w_j for its objective j: at equal weights
@@ -45,7 +45,7 @@ class FeedForward(nn.Module):
     def __init__(self, width: int, inner: int, objectives: int, conditions: int, dropout: float) -> None:
         super().__init__()
         self.rise = nn.Linear(width, inner)
-        self.gate = Gate(objectives, conditions, inner) if conditions else None
+        self.gate = UnitGates(objectives, conditions, inner) if conditions else None
         self.fall = nn.Linear(inner, width)
         self.dropout = nn.Dropout(dropout)
 
@@ -77,7 +77,7 @@ class ListAttention(nn.Module):
         return update
 
 
-class Block(nn.Module):
+class ListLayer(nn.Module):
     """One layer: attention over the list (transformer only), then the feed-forward network, each on a residual."""
 
     def __init__(
@@ -126,10 +126,10 @@ class ListNetwork(nn.Module):
         self.embed_conditions = (
             nn.Linear(conditions, width, bias=False) if conditions and conditioning != "gates" else None
         )
-        self.gate = Gate(objectives, gated, width) if gated else None
+        self.gate = UnitGates(objectives, gated, width) if gated else None
         self.dropout = nn.Dropout(dropout)
         self.blocks = nn.ModuleList(
-            Block(width, heads, objectives, gated, dropout, architecture == "transformer") for _ in range(layers)
+            ListLayer(width, heads, objectives, gated, dropout, architecture == "transformer") for _ in range(layers)
         )
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, 1, bias=False)

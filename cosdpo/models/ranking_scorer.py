@@ -7,20 +7,19 @@ The base is trained on the main label and then frozen: it is the reference s_ref
     s(w, beta) = s_ref + u(x, w, bbar) / mean(beta)                                                (augmentation)
 
 with u = 0 at first. The loss sees beta_j r = u beta_j / mean(beta) only, so that the same network is the optimum at
-every scale of beta, exactly (METHOD: linear transformation property). Without a base to add to, the network gives the
-scores at the trained temperature and they are rescaled from there (scratch).
+every scale of beta, exactly (models/temperature.py: the linear transformation property). Without a base to add to, the
+network gives the scores at the trained temperature and they are rescaled from there (scratch).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self, TypeVar
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -30,63 +29,13 @@ from cosdpo.config import Config
 from cosdpo.data.packed_lists import PackedLists
 from cosdpo.errors import InputError
 from cosdpo.losses import rescale
+from cosdpo.models.cards import CARD, BaseCard, Card, NetworkCard, RankingCard
 from cosdpo.models.list_network import ListNetwork
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.models.temperature import Temperature, temperatures
 from cosdpo.simplex import normalise
 
-Card = TypeVar("Card", bound=BaseModel)
-CARD = "cosdpo.json"
 WEIGHTS = "model.safetensors"
-
-
-class NetworkCard(BaseModel):
-    """The shape of one network."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    architecture: Literal["transformer", "mlp"]
-    width: int
-    layers: int
-    heads: int
-    dropout: float
-
-    @classmethod
-    def of(cls, config: Config) -> NetworkCard:
-        """The shape that `config` asks for."""
-        return cls(**config.ranker.model_dump(include=set(cls.model_fields)))
-
-
-class BaseCard(BaseModel):
-    """What the checkpoint of a base ranker says of itself in cosdpo.json."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: Literal[1] = 1
-    task: Literal["base ranking"] = "base ranking"
-    numbers: list[int]
-    """Feature numbers of the inputs, from 1."""
-    log1p: bool
-    list_features: bool
-    network: NetworkCard
-
-
-class RankingCard(BaseModel):
-    """What the checkpoint of a conditioned ranker says of itself in cosdpo.json."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: Literal[1] = 1
-    task: Literal["ranking"] = "ranking"
-    base: BaseCard
-    objectives: list[str]
-    auxiliary: dict[str, int]
-    """Feature numbers of the auxiliary objectives, which are no inputs."""
-    trained_temperature: list[float]
-    temperature_conditioned: bool
-    parametrisation: Literal["augmentation", "scratch"]
-    conditioning: Literal["concatenation", "gates", "both", "none"]
-    network: NetworkCard
 
 
 class Ranker(nn.Module):
@@ -151,7 +100,7 @@ class BaseRanker(Ranker):
         Raises:
             InputError: the folder does not hold a base ranker.
         """
-        card = _read_card(folder, BaseCard, "base ranker")
+        card = BaseCard.read(folder)
         base = cls(card)
         _read_weights(folder, base)
         return base.eval().requires_grad_(False)
@@ -286,7 +235,7 @@ class RankingScorer(Ranker):
         Raises:
             InputError: the folder does not hold a conditioned ranker.
         """
-        card = _read_card(folder, RankingCard, "conditioned ranker")
+        card = RankingCard.read(folder)
         scorer = cls(BaseRanker(card.base), card)
         _read_weights(folder, scorer)
         return scorer.to(device).eval()
@@ -305,20 +254,11 @@ def average(shares: Mapping[Path, float], device: torch.device) -> RankingScorer
     return scorers[0].to(device).eval()
 
 
-def _write(folder: Path, card: BaseModel, module: nn.Module) -> None:
+def _write(folder: Path, card: Card, module: nn.Module) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
     save_file(tensors, folder / WEIGHTS)
-    (folder / CARD).write_text(card.model_dump_json(indent=2) + "\n")
-
-
-def _read_card(folder: Path, kind: type[Card], what: str) -> Card:
-    try:
-        return kind.model_validate_json((folder / CARD).read_bytes())
-    except OSError:
-        raise InputError(f"{folder} has no {CARD}; give the checkpoint folder of a {what}") from None
-    except ValidationError:
-        raise InputError(f"{folder / CARD} is not that of a {what}; give the checkpoint folder of one") from None
+    card.write(folder)
 
 
 def _read_weights(folder: Path, module: nn.Module) -> None:

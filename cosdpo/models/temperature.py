@@ -20,11 +20,11 @@ SMALLEST_RATIO = 0.1
 more, and its text falls apart."""
 
 
-def temperatures(asked: Temperature, trained: Sequence[float], conditioned: bool, infinite: bool = False) -> Floats:
+def temperatures(wanted: Temperature, trained: Sequence[float], conditioned: bool, infinite: bool = False) -> Floats:
     """Temperatures of every objective, [m].
 
     Args:
-        asked: one for all objectives, one each, or None for the trained ones.
+        wanted: one for all objectives, one each, or None for the trained ones.
         trained: [m].
         conditioned: whether the model was trained over the ratios of temperatures.
         infinite: take an infinite temperature too, which is the base itself.
@@ -33,10 +33,10 @@ def temperatures(asked: Temperature, trained: Sequence[float], conditioned: bool
         InputError: not a number > 0 or one per objective, or other ratios than the model was trained for.
     """
     usual = np.asarray(trained, dtype=np.float64)
-    if asked is None:
+    if wanted is None:
         return usual
     try:
-        beta = np.asarray(asked, dtype=np.float64)
+        beta = np.asarray(wanted, dtype=np.float64)
     except (TypeError, ValueError):
         beta = np.zeros(0)
     beta = np.full_like(usual, beta) if beta.ndim == 0 else beta

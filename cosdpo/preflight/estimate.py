@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from cosdpo.config import Config
 from cosdpo.models.base import load_config, skeleton
-from cosdpo.preflight.memory_fit import Fit
+from cosdpo.preflight.memory_fit import MemoryFit
 from cosdpo.tasks import task_of
 from cosdpo.tasks.language.language_task import step_flops
 from cosdpo.tasks.task import Task
@@ -18,7 +18,7 @@ class Estimate:
 
     step_flops: float
     """Floating-point operations of an optimiser step."""
-    memory: Fit | None
+    memory: MemoryFit | None
     """None for rankers, which fit anywhere."""
 
 
@@ -29,12 +29,12 @@ def estimate(config: Config) -> Estimate:
         InputError: wrong data or model.
     """
     if task_of(config).plans_memory and not config.data.train:
-        fit = Fit(config)
+        fit = MemoryFit(config)
         parameters = sum(p.numel() for p in skeleton(load_config(config.model.base, weights=False)).parameters())
         tokens = sum(context.tokens for context in fit.longest(config.training.batch_size))
         return Estimate(step_flops(config, parameters, tokens), fit)
     task = task_of(config).prepare(config)
-    return Estimate(task.step_flops(), Fit(config, task.contexts) if task.plans_memory else None)
+    return Estimate(task.step_flops(), MemoryFit(config, task.contexts) if task.plans_memory else None)
 
 
 def refuse_too_large(task: Task) -> None:
@@ -45,4 +45,4 @@ def refuse_too_large(task: Task) -> None:
     """
     config = task.config
     if config.scaling.use_gpu and task.plans_memory:
-        Fit(config, task.contexts).check()
+        MemoryFit(config, task.contexts).check()

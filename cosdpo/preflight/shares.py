@@ -51,7 +51,7 @@ def shares(memory: StepMemory, config: Config) -> dict[str, Share]:
     # float32 weights and gradients, 4 bytes each; AdamW's moments, 8; a flat copy of the gradients that is exchanged.
     exchanged = 4 * n if workers > 1 else 0
     moments = 8 * n
-    found = [
+    by_strategy = [
         Share("ddp", whole, 8 * n + moments + exchanged, memory.activations),
         Share("fsdp", sharded, 8 * n + moments + exchanged, memory.activations),
     ]
@@ -62,5 +62,5 @@ def shares(memory: StepMemory, config: Config) -> dict[str, Share]:
         base = whole
         if stage == 3:
             base = GATHERED * layer + memory.rest if offload == "parameters" else sharded
-        found.append(Share(f"deepspeed {stage}", base, 4 * n + gradients + state, memory.activations))
-    return {share.strategy: share for share in found}
+        by_strategy.append(Share(f"deepspeed {stage}", base, 4 * n + gradients + state, memory.activations))
+    return {share.strategy: share for share in by_strategy}

@@ -8,13 +8,16 @@ would be alive. A deep model is measured at two small depths: every decoder laye
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import weakref
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM
 
 from cosdpo.config import Config
@@ -22,7 +25,6 @@ from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.base import decoder_layers, freeze
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.packing import ATTENTION
-from cosdpo.preflight.live_memory import LiveMemory
 
 DEPTHS = (2, 4)
 """Decoder layers of the two measurements from which deeper models are extrapolated."""
@@ -111,3 +113,41 @@ def _make_fake(scorer: nn.Module) -> None:
                     trained = tensor.requires_grad
                     made[id(tensor)] = nn.Parameter(fake, trained) if isinstance(tensor, nn.Parameter) else fake
                 store[name] = made[id(tensor)]  # type: ignore[assignment]  # a parameter where there was one
+
+
+class LiveMemory(TorchDispatchMode):
+    """Within `with LiveMemory(held) as memory:`, memory.peak is the largest number of bytes alive at once.
+
+    It follows every storage that an operation returns. PyTorch's own MemTracker counts the same of single operations,
+    but hooks every module's output and fails where one needs no gradient, as in a frozen base.
+    """
+
+    def __init__(self, held: Iterable[Tensor] = ()) -> None:
+        """`held` are the tensors that exist already; those that share a storage count once."""
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.now = 0
+        self.peak = 0
+        self._alive: set[int] = set()
+        for tensor in held:
+            self._follow(tensor.untyped_storage())
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        returned = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(returned):
+            if isinstance(leaf, Tensor):
+                self._follow(leaf.untyped_storage())
+        return returned
+
+    def _follow(self, storage: torch.UntypedStorage) -> None:
+        # The Python object of a storage may be made anew for every tensor, its address in C++ lives as long as it does.
+        address = storage._cdata
+        if address in self._alive:
+            return
+        self._alive.add(address)
+        self.now += storage.nbytes()
+        self.peak = max(self.peak, self.now)
+        weakref.finalize(storage, self._forget, address, storage.nbytes())
+
+    def _forget(self, address: int, size: int) -> None:
+        self._alive.discard(address)
+        self.now -= size

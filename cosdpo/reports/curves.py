@@ -1,43 +1,45 @@
-"""The curves of a run: each metric against its weight, and the course of the training.
+"""A value against a weight or against the steps of the training: the curves of a run.
 
 Up is better (axes of losses are reversed) and an objective keeps its colour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from cosdpo.arrays import Floats
 from cosdpo.evaluation.front import Front
 from cosdpo.evaluation.numbers import short
-from cosdpo.reports import drawing
-from cosdpo.reports.drawing import INK, MUTED, clipped, colour, dot, quiet
+from cosdpo.reports.drawing import INK, MUTED, base_line, clipped, colour, mark
+from cosdpo.reports.sheet import Sheet, panels
 
 
-def steering_figure(front: Front) -> Figure:
+def along(weights: Floats, values: Floats, middle: Callable[..., Floats] = np.median) -> tuple[Floats, Floats]:
+    """The different weights [K], rising, and the middle [K, ...] of the values [N, ...] that share each."""
+    steps = np.unique(weights.round(9))
+    return steps, np.array([middle(values[np.isclose(weights, step)], axis=0) for step in steps])
+
+
+def steering_sheet(front: Front) -> Sheet:
     """Metric j against weight w_j: rows of metrics, columns of objectives.
 
     With 2 objectives the points lie on one curve. With more, several points share a w_j, and the curve is their median.
     """
     names, m = list(front.metrics), len(front.objectives)
-    with mpl.rc_context(drawing.STYLE):
-        drawn = drawing.figure(drawing.WIDTH, 0.3 + 1.95 * len(names))
-        grid = drawn.subplots(len(names), m, squeeze=False, sharex=True)
-        for line, (row, name) in enumerate(zip(grid, names, strict=True)):
-            metric, values = front.metrics[name], front.values(name)
-            for j, axes in enumerate(row):
-                weight_panel(axes, front, j, values[:, j], metric.base[j], metric.controllability[j], line == 0)
-                axes.set_ylabel(name if j == 0 else "")
-                if not metric.higher_is_better:
-                    axes.invert_yaxis()
-        for j, axes in enumerate(grid[-1] if m <= 3 else ()):
-            axes.set_xlabel(f"weight of {clipped(front.objectives[j], 64 // m)}")
-    return drawn
+    with panels(len(names) * m, m, 1.95, extra=0.3, sharex=True) as sheet:
+        for place, axes in enumerate(sheet.panels):
+            row, j = divmod(place, m)
+            metric, values = front.metrics[names[row]], front.values(names[row])[:, j]
+            weight_panel(axes, front, j, values, metric.base[j], metric.controllability[j], named=row == 0)
+            axes.set_ylabel(names[row] if j == 0 else "")
+            if not metric.higher_is_better:
+                axes.invert_yaxis()
+            if m <= 3 and row == len(names) - 1:
+                axes.set_xlabel(f"weight of {clipped(front.objectives[j], 64 // m)}")
+    return sheet
 
 
 def weight_panel(
@@ -49,13 +51,10 @@ def weight_panel(
     name there, and the correlation stands under the panel.
     """
     weights, m = front.weights[:, j], len(front.objectives)
-    quiet(axes)
-    axes.axhline(base, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    steps = np.unique(weights.round(9))
-    median = [np.median(values[np.isclose(weights, step)]) for step in steps]
-    axes.plot(steps, median, color=colour(j), linewidth=1.8, solid_capstyle="round")
+    base_line(axes, base)
+    axes.plot(*along(weights, values), color=colour(j), linewidth=1.8, solid_capstyle="round")
     for i, (x, y) in enumerate(zip(weights, values, strict=True)):
-        dot(axes, i, x, y, colour(j), size=5 if m == 2 else 3.6, alpha=1 if m == 2 else 0.45)
+        mark(axes, x, y, colour(j), 5 if m == 2 else 3.6, gid=f"point-{i}", alpha=1 if m == 2 else 0.45)
     axes.margins(x=0.04, y=0.14)
     axes.set_title(clipped(front.objectives[j], (64 if m <= 3 else 100) // m) if named else "", color=colour(j))
     if m <= 3:
@@ -65,7 +64,7 @@ def weight_panel(
         axes.set_xlabel(f"weight \u00b7 \u03c1 {short(correlation)}")
 
 
-def training_figure(rows: Sequence[Mapping[str, float]], objectives: Sequence[str]) -> Figure | None:
+def training_sheet(rows: Sequence[Mapping[str, float]], objectives: Sequence[str]) -> Sheet | None:
     """Loss per objective, learning rate, gradient norm and throughput over the steps; None when none was logged.
 
     Args:
@@ -76,29 +75,23 @@ def training_figure(rows: Sequence[Mapping[str, float]], objectives: Sequence[st
     others = ("learning_rate", "gradient_norm", "contexts_per_second")
     wanted = {"training loss": losses} | {key.replace("_", " "): {key: ("", INK)} for key in others}
     logged = {key for row in rows for key in row}
-    panels = {
-        title: [(key, *look) for key, look in series.items() if key in logged]
-        for title, series in wanted.items()
-        if logged & series.keys()
-    }
-    if not panels:
+    shown = {title: series for title, series in wanted.items() if logged & series.keys()}
+    if not shown:
         return None
-    with mpl.rc_context(drawing.STYLE):
-        drawn = drawing.figure(drawing.WIDTH, 2.5)
-        for axes, (title, lines) in zip(drawn.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
-            quiet(axes)
+    with panels(len(shown), len(shown), 2.5) as sheet:
+        for axes, (title, series) in zip(sheet.panels, shown.items(), strict=True):
             axes.set_title(title)
             axes.set_xlabel("step")
-            for key, name, ink in lines:
-                _curve(axes, rows, key, name, ink)
-            if lines[0][1]:
+            for key, (name, ink) in series.items():
+                _course(axes, rows, key, name, ink)
+            if title == "training loss":
                 axes.legend(frameon=False, fontsize=7.5, labelcolor="linecolor", handlelength=0.8, borderaxespad=0.1)
             axes.margins(y=0.12)
             axes.set_ylim(bottom=0 if title in ("contexts per second", "learning rate") else None)
-    return drawn
+    return sheet
 
 
-def _curve(axes: Axes, rows: Sequence[Mapping[str, float]], key: str, name: str, ink: str) -> None:
+def _course(axes: Axes, rows: Sequence[Mapping[str, float]], key: str, name: str, ink: str) -> None:
     """One logged series: faint as logged, and over it the running mean of the last tenth of its points."""
     logged = [(row.get("step", i), row[key]) for i, row in enumerate(rows) if np.isfinite(row.get(key, np.nan))]
     if not logged:

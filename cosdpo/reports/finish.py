@@ -38,7 +38,12 @@ def finish_comparison(compared: ComparisonResult | None) -> None:
 
 
 def finish_sweep(swept: SweepResult) -> None:
-    """Writes the pages of a sweep and of its trials, and prints what was found."""
+    """Writes the pages of a sweep and of those of its trials that have none yet, and prints what was found."""
+    for run in swept.runs():
+        folder = run.config.output
+        if not (folder / "report.html").exists():
+            job = task_of(swept.config).job
+            write_run(run, f"python jobs/{job} --config {folder / 'config.yaml'} --output runs/again")
     write_sweep(swept)
     _print_sweep(swept)
 

@@ -24,48 +24,42 @@ def judged(trials: Sequence[Record], target: Target) -> tuple[int, dict[str, flo
     Stopped trials would otherwise look bad for having been stopped. Where trials have no step in common, each one's
     newest value counts, and the step is 0.
     """
-    measured = [trial for trial in trials if trial.history]
-    common = set.intersection(*({line["step"] for line in trial.history} for trial in measured)) if measured else set()
-    if not common:
-        return 0, {trial.name: trial.last[target.name] for trial in measured}
-    step = max(common)
-    return int(step), {
-        trial.name: next(line[target.name] for line in trial.history if line["step"] == step) for trial in measured
-    }
+    measured = {trial.name: {line["step"]: line for line in trial.history} for trial in trials if trial.history}
+    step = max(set.intersection(*(set(lines) for lines in measured.values())), default=0) if measured else 0
+    return int(step), {name: lines[step or max(lines)][target.name] for name, lines in measured.items()}
 
 
 def importances(trials: Sequence[Record], space: Space, target: Target) -> tuple[dict[str, float], str]:
     """Importance of every key, the largest first, and how it was estimated."""
     _, values = judged(trials, target)
-    chosen = [trial for trial in trials if trial.name in values]
-    scores = [target.sign * values[trial.name] for trial in chosen]
-    if len(chosen) >= FEW and len(set(scores)) > 1:
-        found, how = _anova(chosen, scores, space), "PED-ANOVA, shares of 1"
+    measured = [trial for trial in trials if trial.name in values]
+    gains = [target.sign * values[trial.name] for trial in measured]
+    if len(measured) >= FEW and len(set(gains)) > 1:
+        shares, how = _anova(measured, gains, space), "PED-ANOVA, shares of 1"
     else:
-        found, how = {key: _correlation(chosen, scores, key) for key in space}, "rank correlation"
-    return dict(sorted(found.items(), key=lambda item: -item[1])), how
+        shares, how = {key: _correlation(measured, gains, key) for key in space}, "rank correlation"
+    return dict(sorted(shares.items(), key=lambda item: -item[1])), how
 
 
-def _anova(trials: Sequence[Record], scores: Sequence[float], space: Space) -> dict[str, float]:
+def _anova(trials: Sequence[Record], gains: Sequence[float], space: Space) -> dict[str, float]:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction="maximize")
-    distributions = {key: one.distribution() for key, one in space.items()}
-    for trial, score in zip(trials, scores, strict=True):
-        study.add_trial(optuna.trial.create_trial(params=trial.settings, distributions=distributions, value=score))
+    distributions = {key: domain.distribution() for key, domain in space.items()}
+    for trial, gain in zip(trials, gains, strict=True):
+        study.add_trial(optuna.trial.create_trial(params=trial.settings, distributions=distributions, value=gain))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=optuna.exceptions.ExperimentalWarning)
-        found = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
-    return {key: float(found.get(key, 0.0)) for key in space}
+        shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator(target_quantile=0.25))
+    return {key: float(shares.get(key, 0.0)) for key in space}
 
 
-def _correlation(trials: Sequence[Record], scores: Sequence[float], key: str) -> float:
+def _correlation(trials: Sequence[Record], gains: Sequence[float], key: str) -> float:
     """Size of Spearman's correlation; of a choice that between its values' mean ranks and the ranks."""
     values = [trial.settings[key] for trial in trials]
-    if len(set(values)) < 2 or len(set(scores)) < 2:
+    if len(set(values)) < 2 or len(set(gains)) < 2:
         return 0.0
     if all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
-        return float(abs(spearmanr(values, scores).statistic))
-    ranks = np.argsort(np.argsort(scores)).astype(float)
-    means = {value: ranks[[one == value for one in values]].mean() for value in set(values)}
-    spread = np.var([means[value] for value in values]) / np.var(ranks)
-    return float(np.sqrt(spread))
+        return float(abs(spearmanr(values, gains).statistic))
+    ranks = np.argsort(np.argsort(gains)).astype(float)
+    means = {value: ranks[[other == value for other in values]].mean() for value in set(values)}
+    return float(np.sqrt(np.var([means[value] for value in values]) / np.var(ranks)))

@@ -2,44 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from cosdpo.reports.drawing import PAPER
+from cosdpo.reports.drawing import MUTED, PAPER, clipped
 
 
 @dataclass(frozen=True)
-class Mark:
+class Look:
     """Colour as #rrggbb and marker in matplotlib's letters."""
 
     ink: str
     marker: str
 
-    def line(self, label: str = "") -> Line2D:
-        """An entry of a legend."""
-        return Line2D([], [], color=self.ink, marker=self.marker, markersize=7, markeredgecolor=PAPER, label=label)
-
 
 _KNOWN = {
-    "cos": Mark("#b5123e", "o"),
-    "linear_scalarization": Mark("#4a3fb0", "s"),
-    "soup": Mark("#8a8b12", "^"),
-    "modpo": Mark("#17a3a3", "v"),
+    "cos": Look("#b5123e", "o"),
+    "linear_scalarization": Look("#4a3fb0", "s"),
+    "soup": Look("#8a8b12", "^"),
+    "modpo": Look("#17a3a3", "v"),
 }
 _FURTHER = (
-    Mark("#7b2d8e", "P"),
-    Mark("#9c5a1d", "X"),
-    Mark("#5f7387", "p"),
-    Mark("#e0609a", "h"),
-    Mark("#3d6b35", "<"),
-    Mark("#c9a227", ">"),
+    Look("#7b2d8e", "P"),
+    Look("#9c5a1d", "X"),
+    Look("#5f7387", "p"),
+    Look("#e0609a", "h"),
+    Look("#3d6b35", "<"),
+    Look("#c9a227", ">"),
 )
-"""For other methods, in their order; after these, marks repeat."""
+"""For other methods, in their order; after these, looks repeat."""
+
+FIRST = tuple(look.ink for look in _KNOWN.values())
+"""Colours of a few things of one kind, the first of them crimson."""
 
 
-def marks(methods: Sequence[str]) -> dict[str, Mark]:
-    """The mark of each method; the four known ones look the same in every comparison."""
+def looks(methods: Sequence[str]) -> dict[str, Look]:
+    """The look of each method; that of the four known ones is the same in every comparison."""
     others = [name for name in methods if name not in _KNOWN]
     return {name: _KNOWN[name] if name in _KNOWN else _FURTHER[others.index(name) % len(_FURTHER)] for name in methods}
+
+
+def legend(figure: Figure, methods: Mapping[str, Look], joined: bool = True, hollow: str = "") -> None:
+    """The methods above the plot, as marks on a line where they are `joined`; `hollow` says what hollow marks are."""
+    handles = [
+        Line2D(
+            *([], []),
+            color=look.ink,
+            marker=look.marker,
+            markersize=7,
+            markeredgecolor=PAPER,
+            linestyle="-" if joined else "",
+            label=clipped(name, 40),
+        )
+        for name, look in methods.items()
+    ]
+    if hollow:
+        handles.append(Line2D([], [], linestyle="", marker="o", color=PAPER, markeredgecolor=MUTED, label=hollow))
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5), frameon=False)

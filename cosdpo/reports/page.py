@@ -1,30 +1,53 @@
-"""The frame of every HTML page: templates with escaping on, and numbers as people write them."""
+"""The frame of every HTML page: templates with escaping on, what all pages are told, and report.html in its folder.
+
+A page is a single file that loads nothing: style, plots and data are inside it, and its own content security policy
+forbids everything else. page.html.j2 is the frame, page.css.j2 its looks in light, in dark and on paper.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import shlex
+import sys
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from cosdpo.evaluation.numbers import listed, number, seconds, short
+from cosdpo.cli.yaml_file import to_yaml
+from cosdpo.config import Config
+from cosdpo.evaluation.numbers import count, fact, listed, memory, number, over_folds, seconds, short
+from cosdpo.experiment.results.statistics import over_seeds
+from cosdpo.files import whole_file
+
+PAGE = "report.html"
+METHOD = "https://arxiv.org/abs/2410.08316"
 
 
-def page_environment(folder: Path, filters: Mapping[str, Callable[..., Any]]) -> Environment:
-    """Templates of `folder`, and of this package where that has none of a name, such as the shared style.
+def write_page(config: Config, template: str, command: str | None, **context: Any) -> Path:
+    """Writes report.html into config.output, whole or not at all, and returns its path.
 
     Args:
-        filters: further filters by name, next to number, short, seconds and listed.
+        command: what to type to get it again; the command line of this process by default.
+        context: what the template shows besides command and configuration.
     """
     environment = Environment(
-        loader=FileSystemLoader([folder, Path(__file__).parent]),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # Scripts list metrics in the front's order.
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
-    environment.filters |= {"number": number, "short": short, "seconds": seconds, "listed": listed, **filters}
-    return environment
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # scripts list metrics in the front's order
+    for write in (number, short, seconds, listed, over_folds, over_seeds, fact, memory, count):
+        environment.filters[write.__name__] = write
+    page = environment.get_template(template).render(
+        config=config,
+        config_yaml=to_yaml(config).strip(),
+        command=command or shlex.join(["python", *sys.argv]),
+        paper=METHOD,
+        **context,
+    )
+    path = config.output / PAGE
+    with whole_file(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path

@@ -6,60 +6,53 @@ objectives' colours.
 
 from __future__ import annotations
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
-from cosdpo.arrays import Floats
 from cosdpo.evaluation import indicators
 from cosdpo.evaluation.front import Front, Main, main_metric
-from cosdpo.reports import drawing
 from cosdpo.reports.curves import weight_panel
-from cosdpo.reports.drawing import INK, MUTED, PAPER, clipped, colour, dot, mix, quiet
+from cosdpo.reports.drawing import MUTED, base_line, base_mark, clipped, colour, mix
+from cosdpo.reports.planes import axis_name, trail
+from cosdpo.reports.sheet import Sheet, panels
 
 
-def price_figure(front: Front, main: Main) -> Figure:
+def price_sheet(front: Front, main: Main) -> Sheet:
     """The main objective against what was asked for and against what was got.
 
     With 2 objectives: against w_1, and against each objective's own metric. Otherwise: against each weight, a panel
     per objective, with the median over the points that share the weight.
     """
-    values, m = np.array(main.values), len(front.objectives)
-    with mpl.rc_context(drawing.STYLE):
-        drawn = drawing.figure(drawing.WIDTH, 3.3 if m == 2 else 2.45)
-        panels = drawn.subplots(1, 3 if m == 2 else m, squeeze=False, sharey=True)[0]
-        panels[0].set_ylabel(f"{clipped(main.name, 28)} {main.metric}{'' if main.higher_is_better else ' (reversed)'}")
+    m = len(front.objectives)
+    count = 3 if m == 2 else m
+    with panels(count, count, 3.3 if m == 2 else 2.45, sharey=True) as sheet:
+        sheet.panels[0].set_ylabel(axis_name(main.name, main.metric, main.higher_is_better))
         if not main.higher_is_better:
-            panels[0].invert_yaxis()  # of all panels: they share it
-        if m == 2:
-            _curve(panels[0], front, front.weights[:, 0], values, main.base)
-            panels[0].set_xlabel(f"weight of {clipped(front.objectives[0], 28)}")
-            panels[0].set_title("along the weights")
-            name = main_metric(front)
-            for j, axes in enumerate(panels[1:]):
-                _curve(axes, front, front.values(name)[:, j], values, main.base, front.metrics[name].base[j])
-                direction = "" if front.metrics[name].higher_is_better else " (reversed)"
-                axes.set_xlabel(f"{clipped(front.objectives[j], 28)} {name}{direction}")
-                axes.set_title(f"against {clipped(front.objectives[j], 24)}", color=colour(j))
-                if direction:
-                    axes.invert_xaxis()
-        else:
-            correlations = indicators.controllability(front.weights, np.tile(main.gains[:, None], m))
-            for j, axes in enumerate(panels):
-                weight_panel(axes, front, j, values, main.base, float(correlations[j]))
-                if m <= 3:
-                    axes.set_xlabel(f"weight of {clipped(front.objectives[j], 64 // m)}")
-    return drawn
+            sheet.panels[0].invert_yaxis()  # of all panels: they share it
+        (_along_the_curve if m == 2 else _against_each_weight)(sheet, front, main)
+    return sheet
 
 
-def _curve(axes: Axes, front: Front, x: Floats, values: Floats, base: float, base_x: float | None = None) -> None:
-    """The trade-offs of two objectives on their curve, with the base as a line and, where it has an x, as a diamond."""
-    quiet(axes)
-    axes.axhline(base, color=MUTED, linewidth=1, linestyle=(0, (4, 3)))
-    axes.plot(x, values, color=MUTED, linewidth=1.1, alpha=0.7, zorder=2)
-    if base_x is not None:
-        axes.plot(base_x, base, marker="D", color=PAPER, markeredgecolor=INK, markersize=6, linestyle="", zorder=3)
-    for i, place in enumerate(zip(x, values, strict=True)):
-        dot(axes, i, *place, mix(front.weights[i]), size=7.5 if len(values) < 20 else 5)
-    axes.margins(0.08)
+def _along_the_curve(sheet: Sheet, front: Front, main: Main) -> None:
+    """The trade-offs of two objectives, which lie on one curve."""
+    name = main_metric(front)
+    metric, inks = front.metrics[name], [mix(weights) for weights in front.weights]
+    for axes, x in zip(sheet.panels, [front.weights[:, 0], *front.values(name).T], strict=True):
+        base_line(axes, main.base)
+        trail(axes, np.column_stack([x, main.values]), inks, size=7.5 if len(x) < 20 else 5, line=MUTED)
+        axes.margins(0.08)
+    sheet.panels[0].set(xlabel=f"weight of {clipped(front.objectives[0], 28)}", title="along the weights")
+    for j, axes in enumerate(sheet.panels[1:]):
+        base_mark(axes, metric.base[j], main.base)
+        axes.set_xlabel(axis_name(front.objectives[j], name, metric.higher_is_better))
+        axes.set_title(f"against {clipped(front.objectives[j], 24)}", color=colour(j))
+        if not metric.higher_is_better:
+            axes.invert_xaxis()
+
+
+def _against_each_weight(sheet: Sheet, front: Front, main: Main) -> None:
+    m = len(front.objectives)
+    correlations = indicators.controllability(front.weights, np.tile(main.gains[:, None], m))
+    for j, axes in enumerate(sheet.panels):
+        weight_panel(axes, front, j, np.array(main.values), main.base, float(correlations[j]))
+        if m <= 3:
+            axes.set_xlabel(f"weight of {clipped(front.objectives[j], 64 // m)}")

@@ -18,33 +18,26 @@ RANKS = 10
 
 
 @dataclass(frozen=True)
-class Bar:
-    """A label as a bar: its colour in CSS, and its height from 0 to 1, the largest of the query."""
-
-    colour: str
-    height: float
-
-
-@dataclass(frozen=True)
-class Cell:
+class RankedDocument:
     """A document at its rank."""
 
     number: int
     name: str
-    bars: list[Bar]
+    bars: list[tuple[str, float]]
+    """Its labels: colour in CSS, and height from 0 to 1, the largest of the query."""
     title: str
     """The labels as hover text."""
 
 
 @dataclass(frozen=True)
 class Columns:
-    """A ranking ready to be drawn: weights of the columns, and rows of cells, None where an order has ended."""
+    """A ranking ready to be drawn: weights of the columns, and a row per rank, None where an order has ended."""
 
     query: str
     labels: list[tuple[str, str]]
-    """Name and colour of every bar of a cell, in their order."""
+    """Name and colour of every bar of a document, in their order."""
     weights: list[list[float]]
-    rows: list[list[Cell | None]]
+    rows: list[list[RankedDocument | None]]
 
 
 def columns(ranking: Ranking, front: Front) -> Columns:
@@ -53,21 +46,21 @@ def columns(ranking: Ranking, front: Front) -> Columns:
     Raises:
         InputError: an order has not one weight per objective, or a label belongs to nothing in the front.
     """
-    known = {name: colour(j) for j, name in enumerate(front.objectives)}
-    known |= {front.main.name if front.main else RELEVANCE: "var(--ink)"}
-    if strange := [name for name in ranking.labels if name not in known]:
-        raise InputError(f"labels of {strange[0]!r} in query {ranking.query!r}: give one of {', '.join(known)}")
+    inks = {name: colour(j) for j, name in enumerate(front.objectives)}
+    inks |= {front.main.name if front.main else RELEVANCE: "var(--ink)"}
+    if strange := [name for name in ranking.labels if name not in inks]:
+        raise InputError(f"labels of {strange[0]!r} in query {ranking.query!r}: give one of {', '.join(inks)}")
     if any(len(order.weights) != len(front.objectives) for order in ranking.orders):
         raise InputError(f"orders of query {ranking.query!r} need {len(front.objectives)} weights each")
-    shown = {name: ink for name, ink in known.items() if name in ranking.labels}
+    shown = {name: ink for name, ink in inks.items() if name in ranking.labels}
     largest = {name: max(ranking.labels[name], default=0.0) or 1.0 for name in shown}
 
-    def cell(document: int) -> Cell:
+    def ranked(document: int) -> RankedDocument:
         labels = {name: ranking.labels[name][document] for name in shown}
-        return Cell(
+        return RankedDocument(
             number=document,
             name=ranking.documents[document],
-            bars=[Bar(shown[name], value / largest[name]) for name, value in labels.items()],
+            bars=[(shown[name], value / largest[name]) for name, value in labels.items()],
             title=", ".join(f"{name} {short(value)}" for name, value in labels.items()),
         )
 
@@ -77,7 +70,7 @@ def columns(ranking: Ranking, front: Front) -> Columns:
         labels=list(shown.items()),
         weights=[order.weights for order in ranking.orders],
         rows=[
-            [cell(order.order[rank]) if rank < len(order.order) else None for order in ranking.orders]
+            [ranked(order.order[rank]) if rank < len(order.order) else None for order in ranking.orders]
             for rank in range(depth)
         ],
     )

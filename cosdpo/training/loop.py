@@ -22,8 +22,8 @@ from cosdpo.data.batching import BatchOrder
 from cosdpo.data.training_data import TrainingData
 from cosdpo.errors import InputError
 from cosdpo.simplex import dirichlet, normalise
-from cosdpo.training.meter import Window
-from cosdpo.training.objective import Objectives
+from cosdpo.training.meter import Meter
+from cosdpo.training.objective import Objective
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.training_state import Clock
 from cosdpo.training.world import World
@@ -94,7 +94,7 @@ def optimizer_for(scorer: Any, config: Config) -> torch.optim.AdamW:
     )
 
 
-def schedule(step: int, steps: int, warmup: float) -> float:
+def learning_rate_scale(step: int, steps: int, warmup: float) -> float:
     """Share of the peak learning rate at `step`: a linear rise over warmup * steps, then a cosine to 0."""
     rise = max(1, round(warmup * steps))
     if step < rise:
@@ -135,7 +135,8 @@ def train_together(
     Args:
         strategy: the scorer, called as scorer(contexts, weights, beta), and how the workers share it.
         log: receives a line of metrics every training.log_every steps, on every worker.
-        save: called every training.checkpoint_every steps and after the last one, on every worker.
+        save: called every training.checkpoint_every steps and after the last one, on every worker; what it takes is no
+            training time.
         notice: asked after other steps, on every worker alike; where it says true, `save` is called at once.
 
     Raises:
@@ -143,16 +144,16 @@ def train_together(
     """
     device = device or torch.device("cpu")
     settings = config.training
-    sampler, objectives = Sampler(data, config), Objectives(data, config)
+    sampler, objective = Sampler(data, config), Objective(data, config)
     share = largest_share(config, world.size)
     micro = settings.micro_batch or share
-    window = Window(config.objectives, settings.batch_size, data.unit)
+    meter = Meter(config.objectives, settings.batch_size, data.unit)
     began, clock = time.perf_counter(), start
     strategy.scorer.train()
     for step in range(start.step, settings.steps):
         torch.manual_seed(int(np.random.SeedSequence((config.seed, step, world.rank)).generate_state(1)[0]))
         draw = sampler(step)
-        scale = schedule(step, settings.steps, settings.warmup)
+        scale = learning_rate_scale(step, settings.steps, settings.warmup)
         strategy.set_rate(scale)
         for begin in range(0, share, micro):
             part = draw.share(world, begin, begin + micro)
@@ -162,27 +163,29 @@ def train_together(
             batch = data.batch(part.contexts).to(device)
             weights, beta = part.weights.to(device), part.temperatures.to(device)
             with strategy.micro_batch(last=begin + micro >= share):
-                minimised = objectives.minimised(strategy, batch, weights, beta)
+                minimised = objective.minimised(strategy, batch, weights, beta)
                 scores = strategy.score(batch.contexts, weights, beta)
                 rewards = (scores - batch.reference) * batch.mask
                 if batch.margins is not None:
                     rewards = rewards - batch.margins
-                losses = objectives.losses(rewards, batch, beta)
+                losses = objective.losses(rewards, batch, beta)
                 loss = minimised(rewards, losses).sum() / settings.batch_size
                 strategy.backward(loss * world.size * counts)
             if counts:
-                window.add(losses, loss, batch.items)
+                meter.add(losses, loss, batch.items)
         norm = strategy.step(settings.clip)
         if not math.isfinite(norm):
             raise InputError(
                 f"the loss is not finite at step {step}: lower training.learning_rate or training.clip; "
                 "the checkpoints before it are good"
             )
-        window.steps += 1
+        meter.steps += 1
         clock = Clock(step + 1, start.seconds + time.perf_counter() - began)
         done = clock.step == settings.steps
         if done or clock.step % settings.log_every == 0:
-            log(window.line(world, clock) | {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm})
+            log(meter.line(world, clock) | {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm})
         if done or clock.step % settings.checkpoint_every == 0 or notice():
+            paused = time.perf_counter()
             save(clock)
+            began += time.perf_counter() - paused  # neither checkpoints nor fronts measured on the way are training
     return clock

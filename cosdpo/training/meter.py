@@ -11,7 +11,7 @@ from cosdpo.training.training_state import Clock
 from cosdpo.training.world import World
 
 
-class Window:
+class Meter:
     """Means over the steps since the last log line."""
 
     def __init__(self, objectives: list[str], batch_size: int, unit: str) -> None:
@@ -31,7 +31,7 @@ class Window:
         self.sums += row.cpu().double()
 
     def line(self, world: World, clock: Clock) -> dict[str, float]:
-        """The line of metrics.jsonl, and a fresh window."""
+        """The line of metrics.jsonl, and a fresh meter."""
         sums = world.total(self.sums).tolist()
         seconds = time.perf_counter() - self.since
         contexts = self.steps * self.batch_size

@@ -12,10 +12,10 @@ from cosdpo.data.batching import Batch
 from cosdpo.data.training_data import TrainingData
 from cosdpo.losses import conditioned_loss, labelled_for, pairwise_dpo, preferences_across
 from cosdpo.training.strategies.strategy import Strategy
-from cosdpo.training.vertices import rewards_of_ends
+from cosdpo.training.vertices import rewards_at_vertices
 
 
-class Objectives:
+class Objective:
     """L_j of each context of a batch, scaled so that their mean over all contexts is the mean over comparisons.
 
     Where contexts are compared with each other, each has the mean over all comparisons of its group.
@@ -47,9 +47,9 @@ class Objectives:
         labelled = labelled_for(batch.scores)
         if self.target == "labels":
             return lambda rewards, losses: conditioned_loss(weights, losses, labelled, self.penalty)
-        ends = rewards_of_ends(strategy, batch, weights, beta, self.common(labelled))
+        others = rewards_at_vertices(strategy, batch, weights, beta, self.common(labelled))
         return lambda rewards, losses: conditioned_loss(
-            ends.weights, self.losses(rewards - ends.margins, batch, ends.temperatures), labelled
+            others.weights, self.losses(rewards - others.margins, batch, others.temperatures), labelled
         )
 
     def common(self, labelled: Tensor) -> Tensor:

@@ -1,23 +1,20 @@
-"""A small base model, trained from scratch on the synthetic world and kept in the cache folder.
+"""A small base model, trained from scratch on the synthetic reviews and kept in the cache folder.
 
 It gives the quickstart something real to fine-tune on a machine without a network: a Llama of about 150,000
-parameters that has learned to write the world's answers, all styles alike.
+parameters that has learned to write such answers, all styles alike.
 """
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from cosdpo.data import synthetic_text as synthetic
-from cosdpo.files import cache_folder
-from cosdpo.training.loop import schedule
+from cosdpo.files import cache_folder, whole_folder
+from cosdpo.training.loop import learning_rate_scale
 
 DOCUMENTS = 24_000
 BATCH_SIZE = 32
@@ -37,16 +34,17 @@ def synthetic_base() -> Path:
         model = train_base()
     finally:
         torch.set_num_threads(threads)
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex}")
-    synthetic.build_tokenizer().save_pretrained(str(temporary))
-    model.save_pretrained(str(temporary))
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with whole_folder(folder) as temporary:
+        synthetic.build_tokenizer().save_pretrained(str(temporary))
+        model.save_pretrained(str(temporary))
     return folder
 
 
 def train_base(documents: int = DOCUMENTS) -> Any:
     """A Llama trained on `documents` of the synthetic corpus, once over, by next-token prediction; seed 0."""
+    from rich.console import Console  # here: a base is made once, and read without a progress bar
+    from rich.progress import track
+
     torch.manual_seed(0)
     tokenizer = synthetic.build_tokenizer()
     config = LlamaConfig(
@@ -60,7 +58,7 @@ def train_base(documents: int = DOCUMENTS) -> Any:
         tie_word_embeddings=True,
         bos_token_id=1,
         eos_token_id=tokenizer.eos_token_id,
-        initializer_range=0.1,  # at this width the default of 0.02 learns the world's facts several times slower
+        initializer_range=0.1,  # at this width the default of 0.02 learns its facts several times slower
         pad_token_id=0,
     )
     model: Any = LlamaForCausalLM(config).train()
@@ -68,13 +66,13 @@ def train_base(documents: int = DOCUMENTS) -> Any:
     rows_of_ids = tokenizer(texts)["input_ids"]
     steps = documents // BATCH_SIZE
     optimizer = torch.optim.AdamW(model.parameters(), betas=(0.9, 0.98), weight_decay=0.01)
-    for step in tqdm(range(steps), desc="base model", unit="step", mininterval=1):
+    for step in track(range(steps), "base model", console=Console(stderr=True)):
         rows = rows_of_ids[step * BATCH_SIZE : (step + 1) * BATCH_SIZE]
         longest = max(map(len, rows))
         ids = torch.tensor([row + [0] * (longest - len(row)) for row in rows])
         mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in rows])
         for group in optimizer.param_groups:
-            group["lr"] = LEARNING_RATE * schedule(step, steps, 0.1)
+            group["lr"] = LEARNING_RATE * learning_rate_scale(step, steps, 0.1)
         loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100)).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

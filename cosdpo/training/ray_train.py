@@ -119,21 +119,24 @@ def _train(training: _Training) -> Trained:
     device = training_device(config.scaling.use_gpu)
     torch.set_num_threads(config.scaling.worker_threads)
     return train_unit(
-        training.unit, ray.get(training.data), _ReportedCheckpoints(world), device, world, GroupPreemption()
+        training.unit, ray.get(training.data), ReportedCheckpoints(world), device, world, GroupPreemption()
     )
 
 
-class _ReportedCheckpoints:
+class ReportedCheckpoints:
     """States that Ray Train copies to its storage while training goes on."""
 
     def __init__(self, world: World) -> None:
+        """Of a worker of `world`."""
         self.world = world
 
     def newest(self) -> State | None:
+        """The newest whole state."""
         where = ray.train.get_context().get_storage()
         return storage.newest(ray.train.get_checkpoint(), where.storage_filesystem, where.experiment_fs_path)
 
     def save(self, strategy: Strategy, clock: Clock) -> None:
+        """Hands the state to Ray Train, which registers it once all of it is there."""
         tensors = strategy.state()
         mine = None
         if self.world.rank == 0:

@@ -8,10 +8,8 @@ written under a temporary name and renamed: a half-written one is never read.
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +19,7 @@ import torch
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
-from cosdpo.files import cache_folder
+from cosdpo.files import cache_folder, whole_file
 from cosdpo.training.devices import base_dtype, worker_device
 from cosdpo.training.strategies.compatible import shards_the_base
 
@@ -65,20 +63,19 @@ class ReferenceCache:
     def store(self, key: str, scores: Sequence[Floats]) -> None:
         """Writes the file whole or not at all."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.folder / f".{key}.{uuid.uuid4().hex}"
         table = pa.table({"scores": pa.array([s.tolist() for s in scores], type=pa.list_(pa.float64()))})
-        pq.write_table(table, temporary)
-        temporary.rename(self.folder / f"{key}.parquet")
+        with whole_file(self.folder / f"{key}.parquet") as temporary:
+            pq.write_table(table, temporary)
 
 
 class ReferenceActor:
     """Scores blocks of tokenised contexts with the frozen base; one actor per worker of a Ray Data pipeline."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Config) -> None:
         from cosdpo.models.base import load_base
-        from cosdpo.models.language_scorer import FrozenScorer
+        from cosdpo.models.frozen_scorer import FrozenScorer
 
-        self.config = Config.model_validate(config)
+        self.config = config
         device = worker_device(self.config.scaling.use_gpu)
         torch.set_num_threads(self.config.scaling.worker_threads)
         model = self.config.model
@@ -105,15 +102,15 @@ def reference_scores(
     if config.model.quantization != "none":
         dtype = config.model.quantization
     keys = [cache_key(fingerprint, dtype, side) for side in sides]
-    known = [cache.load(key) for key in keys]
-    missing = [i for i, scores in enumerate(known) if scores is None]
+    of_sides = [cache.load(key) for key in keys]
+    missing = [i for i, scores in enumerate(of_sides) if scores is None]
     if missing:
         fresh = iter(_score(config, [context for i in missing for context in sides[i]]))
         for i in missing:
             scores = [next(fresh) for _ in sides[i]]
             cache.store(keys[i], scores)
-            known[i] = scores
-    return [scores for scores in known if scores is not None]
+            of_sides[i] = scores
+    return [scores for scores in of_sides if scores is not None]
 
 
 def _score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]:
@@ -138,7 +135,7 @@ def _score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]
     blocks = [table.slice(start, size) for start in range(0, len(contexts), size)]
     scored = ray.data.from_arrow(blocks).map_batches(
         ReferenceActor,
-        fn_constructor_args=(config.model_dump(mode="json"),),
+        fn_constructor_args=(config,),
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers),

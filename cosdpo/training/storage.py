@@ -54,10 +54,10 @@ def check(config: Config) -> None:
         return
     try:
         filesystem, path = pyarrow.fs.FileSystem.from_uri(location(config))
-        found = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
+        kept = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
     except (OSError, ValueError) as error:
         raise InputError(f"scaling.storage {given} cannot be read: {str(error).splitlines()[0]}") from None
-    if found and not config.resume:
+    if kept and not config.resume:
         raise InputError(f"scaling.storage {given} is not empty: give each run a place of its own, or --resume")
 
 

@@ -27,7 +27,7 @@ class Clock:
     step: int = 0
     """Optimiser steps done."""
     seconds: float = 0.0
-    """Wall time spent in the training loop, over all restarts."""
+    """Wall time spent in training, over all restarts; what is saved or measured on the way does not count."""
 
 
 def trained_state(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

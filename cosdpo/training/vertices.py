@@ -27,7 +27,7 @@ LEAST_SHARE = 0.01
 
 
 @dataclass(frozen=True)
-class Ends:
+class VertexRewards:
     """What the loss of a batch takes instead of its rewards, temperatures and weights."""
 
     margins: Tensor
@@ -39,7 +39,9 @@ class Ends:
 
 
 @torch.no_grad()
-def rewards_of_ends(strategy: Strategy, batch: Batch, weights: Tensor, beta: Tensor, labelled: Tensor) -> Ends:
+def rewards_at_vertices(
+    strategy: Strategy, batch: Batch, weights: Tensor, beta: Tensor, labelled: Tensor
+) -> VertexRewards:
     """Scores the candidates of a batch at the vertices but that of each context's heaviest objective.
 
     Args:
@@ -59,4 +61,6 @@ def rewards_of_ends(strategy: Strategy, batch: Batch, weights: Tensor, beta: Ten
         margins += weights.gather(1, other) * beta.gather(1, other) / own_beta * rewards
     strategy.scorer.train()
     share = weights.gather(1, heaviest)
-    return Ends(margins, beta / share.clamp(min=LEAST_SHARE), torch.zeros_like(weights).scatter(1, heaviest, share))
+    return VertexRewards(
+        margins, beta / share.clamp(min=LEAST_SHARE), torch.zeros_like(weights).scatter(1, heaviest, share)
+    )

@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cosdpo.data.preferences import Preferences, Row
+from cosdpo.data.preferences import Preferences, RawContext
 from cosdpo.errors import InputError
 
 
 def table(*rows: tuple[str, list[str], dict[str, object]], objectives: tuple[str, ...] = ("a",)) -> Preferences:
     return Preferences.from_rows(
-        [Row(i, context, candidates, scores) for i, (context, candidates, scores) in enumerate(rows)],  # type: ignore[arg-type]
+        [RawContext(i, context, candidates, scores) for i, (context, candidates, scores) in enumerate(rows)],  # type: ignore[arg-type]
         objectives,
         "data.jsonl",
     )
@@ -26,7 +26,7 @@ def test_rows_keep_their_texts_and_labels() -> None:
     preferences = table(
         GOOD, ("x2", ["p", "q", "r"], {"a": None, "b": [1, 2, 2], "c": [0, 0, 1]}), objectives=("b", "a")
     )
-    # Row 1 lacks b, row 2 has a null; c was not asked for.
+    # RawContext 1 lacks b, row 2 has a null; c was not asked for.
     assert [preferences.scores(i) for i in range(2)] == [[None, [1.0, 0.0]], [[1.0, 2.0, 2.0], None]]
     assert preferences.candidates(1) == ["p", "q", "r"]
     assert preferences.context(1) == "x2"

@@ -194,7 +194,7 @@ def test_the_synthetic_world():
     train, held_out = names(read_split(config))
     assert (len(train), len(held_out)) == (8, 2)
     assert train | held_out == {str(i) for i in range(1, 11)}
-    # The seed of a run chooses its split and not its world.
+    # The seed of a run chooses its split and not its data.
     other = read_split(config.model_copy(update={"seed": 3}))
     assert names(other) != (train, held_out)
     assert other.train.numbers == tuple(range(1, 132))

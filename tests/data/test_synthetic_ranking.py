@@ -1,4 +1,4 @@
-"""The ranking world: its schema, what it shares with MSLR, and that its objectives can be learnt and pull apart."""
+"""Synthetic query lists: their schema, what they share with MSLR, and objectives that can be learnt and pull apart."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import pytest
 from scipy.stats import rankdata
 
 from cosdpo.arrays import Floats, Singles
-from cosdpo.data import letor
-from cosdpo.data import synthetic_ranking as ranking_world
+from cosdpo.data import letor, synthetic_ranking
 from cosdpo.data.query_lists import QueryLists
 
 
@@ -19,12 +18,12 @@ from cosdpo.data.query_lists import QueryLists
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COSDPO_CACHE", str(tmp_path_factory.mktemp("cache")))
-        return ranking_world.write(200, seed=0)
+        return synthetic_ranking.write(200, seed=0)
 
 
 @pytest.fixture(scope="module")
-def world(place: Path) -> QueryLists:
-    return letor.load(place, ranking_world.OBJECTIVES)
+def lists(place: Path) -> QueryLists:
+    return letor.load(place, synthetic_ranking.OBJECTIVES)
 
 
 def ranks(lists: QueryLists, values: Singles) -> Floats:
@@ -34,41 +33,41 @@ def ranks(lists: QueryLists, values: Singles) -> Floats:
 
 
 @pytest.fixture(scope="module")
-def objectives(world: QueryLists) -> Floats:
+def objectives(lists: QueryLists) -> Floats:
     """[6, N] ranks by the label and the five auxiliary objectives."""
-    return np.stack([ranks(world, world.relevance), *(ranks(world, column) for column in world.auxiliary.T)])
+    return np.stack([ranks(lists, lists.relevance), *(ranks(lists, column) for column in lists.auxiliary.T)])
 
 
-def test_has_mslr_s_columns(place: Path, world: QueryLists):
+def test_has_mslr_s_columns(place: Path, lists: QueryLists):
     assert pq.read_schema(place).names == ["qid", "relevance", *(f"feature_{i}" for i in range(1, 137))]
-    assert len(world) == 200
-    assert world.queries[:2] == ("1", "2")
-    assert world.features.shape[1] == 131
-    assert world.auxiliary.shape[1] == 5
+    assert len(lists) == 200
+    assert lists.queries[:2] == ("1", "2")
+    assert lists.features.shape[1] == 131
+    assert lists.auxiliary.shape[1] == 5
 
 
-def test_labels_are_as_frequent_as_in_mslr(world: QueryLists):
-    shares = np.bincount(world.relevance.astype(int), minlength=5) / len(world.relevance)
+def test_labels_are_as_frequent_as_in_mslr(lists: QueryLists):
+    shares = np.bincount(lists.relevance.astype(int), minlength=5) / len(lists.relevance)
     # The merit of whole lists varies, so 200 of them are within about two percentage points.
-    np.testing.assert_allclose(shares, ranking_world.SHARES, atol=0.04)
-    assert set(np.unique(world.relevance)) == {0, 1, 2, 3, 4}
+    np.testing.assert_allclose(shares, synthetic_ranking.SHARES, atol=0.04)
+    assert set(np.unique(lists.relevance)) == {0, 1, 2, 3, 4}
 
 
 def test_list_lengths_are_those_of_mslr():
-    lengths = ranking_world.list_lengths(30_000, np.random.default_rng(0))
+    lengths = synthetic_ranking.list_lengths(30_000, np.random.default_rng(0))
     assert lengths.min() == 1
     assert 800 < lengths.max() <= 1_251
     assert lengths.mean() == pytest.approx(120, abs=3)
     assert np.median(lengths) == pytest.approx(110, abs=3)
 
 
-def test_every_feature_varies(world: QueryLists):
-    assert (world.features.std(axis=0) > 0).all()
-    assert (world.auxiliary.std(axis=0) > 0).all()
+def test_every_feature_varies(lists: QueryLists):
+    assert (lists.features.std(axis=0) > 0).all()
+    assert (lists.auxiliary.std(axis=0) > 0).all()
 
 
-def test_features_are_bounded_or_heavy_tailed_as_their_kind_is(world: QueryLists):
-    columns = dict(zip(world.numbers, world.features.T, strict=True))
+def test_features_are_bounded_or_heavy_tailed_as_their_kind_is(lists: QueryLists):
+    columns = dict(zip(lists.numbers, lists.features.T, strict=True))
     for number in (6, 46, 101):  # share of covered terms, normalised frequency, vector space model
         assert 0 <= columns[number].min() <= columns[number].max() <= 1
     assert set(np.unique(columns[96])) == {0, 1}
@@ -77,7 +76,7 @@ def test_features_are_bounded_or_heavy_tailed_as_their_kind_is(world: QueryLists
         assert columns[number].max() > 100 * np.median(columns[number])
     # The inverse document frequency is one of the query.
     idf = columns[16]
-    assert all(len(np.unique(idf[a:b])) == 1 for a, b in zip(world.offsets[:-1], world.offsets[1:], strict=True))
+    assert all(len(np.unique(idf[a:b])) == 1 for a, b in zip(lists.offsets[:-1], lists.offsets[1:], strict=True))
 
 
 def test_objectives_pull_apart(objectives: Floats):
@@ -91,10 +90,10 @@ def test_objectives_pull_apart(objectives: Floats):
     assert np.abs(correlations[~np.eye(6, dtype=bool)]).max() < 0.6
 
 
-def test_objectives_are_predictable_from_the_inputs_but_only_to_a_degree(world: QueryLists, objectives: Floats):
+def test_objectives_are_predictable_from_the_inputs_but_only_to_a_degree(lists: QueryLists, objectives: Floats):
     """Ridge regression between ranks within lists, fitted on half of the queries and judged on the others."""
-    inputs = np.stack([ranks(world, column) for column in world.features.T], axis=1)
-    half = world.offsets[100]
+    inputs = np.stack([ranks(lists, column) for column in lists.features.T], axis=1)
+    half = lists.offsets[100]
     left = inputs[:half].T @ inputs[:half] + 100 * np.eye(131)
     for objective in objectives:
         weights = np.linalg.solve(left, inputs[:half].T @ objective[:half])
@@ -103,22 +102,22 @@ def test_objectives_are_predictable_from_the_inputs_but_only_to_a_degree(world: 
 
 def test_is_made_once(place: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("COSDPO_CACHE", str(place.parent))
-    monkeypatch.setattr(ranking_world, "chunks", None)
-    assert ranking_world.write(200, seed=0) == place
+    monkeypatch.setattr(synthetic_ranking, "chunks", None)
+    assert synthetic_ranking.write(200, seed=0) == place
 
 
-def test_a_larger_world_begins_with_the_smaller(world: QueryLists):
+def test_a_larger_set_begins_with_the_smaller(lists: QueryLists):
     """130 queries end within the second chunk of 128."""
-    part = list(ranking_world.chunks(130, seed=0))
+    part = list(synthetic_ranking.chunks(130, seed=0))
     assert [query for chunk in part for query in chunk.queries][-1] == "130"
-    count = int(world.offsets[130])
+    count = int(lists.offsets[130])
     features = np.concatenate([chunk.features for chunk in part])
     assert features.shape == (count, 136)
-    np.testing.assert_array_equal(features[:, :131], world.features[:count])
-    np.testing.assert_array_equal(features[:, 131:], world.auxiliary[:count])
-    np.testing.assert_array_equal(np.concatenate([chunk.relevance for chunk in part]), world.relevance[:count])
+    np.testing.assert_array_equal(features[:, :131], lists.features[:count])
+    np.testing.assert_array_equal(features[:, 131:], lists.auxiliary[:count])
+    np.testing.assert_array_equal(np.concatenate([chunk.relevance for chunk in part]), lists.relevance[:count])
 
 
-def test_another_seed_is_another_world(world: QueryLists):
-    (other,) = ranking_world.chunks(5, seed=1)
-    assert not np.array_equal(other.features[:5, :131], world.features[:5])
+def test_another_seed_is_another_world(lists: QueryLists):
+    (other,) = synthetic_ranking.chunks(5, seed=1)
+    assert not np.array_equal(other.features[:5, :131], lists.features[:5])

@@ -1,4 +1,4 @@
-"""The synthetic world: scores by hand, a real conflict, and a tokenizer that loses nothing."""
+"""Synthetic reviews: scores by hand, a real conflict, and a tokenizer that loses nothing."""
 
 import itertools
 from pathlib import Path

@@ -122,6 +122,16 @@ class TestWhereTheyStayPyTorchs:
             told.append(frozen_linear.mkl_is_slow.__wrapped__())
         assert told == [hasattr(torch.ops.mkldnn, "_linear_pointwise"), False, False, False]
 
+    @needs_onednn
+    @pytest.mark.parametrize(("switch", "taken"), [("1", True), ("0", False)])
+    def test_a_variable_leaves_all_products_to_pytorch(self, monkeypatch, tmp_path, switch, taken):
+        cpus = tmp_path / "cpuinfo"
+        cpus.write_text("vendor_id : AuthenticAMD")
+        monkeypatch.setattr(frozen_linear, "Path", lambda name: cpus)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+        monkeypatch.setenv("COSDPO_FAST_PRODUCTS", switch)
+        assert frozen_linear.mkl_is_slow.__wrapped__() == taken
+
 
 class TestLayers:
     def test_a_frozen_model_keeps_its_function_names_and_kinds(self, always):

@@ -16,7 +16,8 @@ from cosdpo.data.sources import load
 from cosdpo.data.tokenization import TokenizedContext, tokenize
 from cosdpo.errors import InputError
 from cosdpo.models.base import load_base, load_tokenizer
-from cosdpo.models.language_scorer import FrozenScorer, LanguageScorer
+from cosdpo.models.frozen_scorer import FrozenScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from tests.models.conftest import disturb
 from tests.tiny_models import FORM_NAMES, FORMS, KINDS, settings
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cosdpo.data.packed_lists import PackedLists
-from cosdpo.models.list_network import FeedForward, Gate, ListNetwork
+from cosdpo.models.list_network import FeedForward, ListNetwork, UnitGates
 from tests.models.slow_list_network import slow_scores
 from tests.tiny_rankers import disturb
 
@@ -124,7 +124,7 @@ def test_a_transformer_reads_the_whole_list_and_an_mlp_one_document():
 class TestGates:
     def test_by_hand(self):
         """Slopes (1, 2) and (0, -1) at c = (1, 0.5) give 1 + 2 and 1 - 0.5; at c = 0 both gates are 1."""
-        gate = Gate(2, 2, 2)
+        gate = UnitGates(2, 2, 2)
         with torch.no_grad():
             gate.affine.weight.copy_(torch.tensor([[1.0, 2.0], [0.0, -1.0]]))
         gates = gate(torch.ones(3, 2), torch.tensor([[1.0, 0.5], [0.0, 0.0]]), torch.tensor([1, 0, 0]))
@@ -133,16 +133,16 @@ class TestGates:
     def test_start_as_m_times_the_weight_of_each_unit_s_objective(self):
         """Units 0 and 3 of four belong to objective 0 of three: 3 w_0 = 1.5 there, 3 w_1 = 0.9 and 3 w_2 = 0.6."""
         weights = torch.tensor([[0.5, 0.3, 0.2], [1 / 3, 1 / 3, 1 / 3], [0.0, 1.0, 0.0]])
-        start = Gate(3, 3, 4)(torch.ones(3, 4), weights, torch.tensor([0, 1, 2]))
+        start = UnitGates(3, 3, 4)(torch.ones(3, 4), weights, torch.tensor([0, 1, 2]))
         expected = torch.tensor([[1.5, 0.9, 0.6, 1.5], [1, 1, 1, 1], [0, 3, 0, 0]])
         torch.testing.assert_close(start, expected)
 
     def test_start_without_effect_of_the_temperatures(self):
         hidden, owner, w = torch.randn(5, 6), torch.tensor([0, 0, 1, 2, 2]), conditions(3)
-        start = Gate(3, 6, 6)
+        start = UnitGates(3, 6, 6)
         with_temperatures = [start(hidden, torch.cat([w, conditions(3, seed)], 1), owner) for seed in (4, 5)]
         assert torch.equal(*with_temperatures)
-        torch.testing.assert_close(with_temperatures[0], Gate(3, 3, 6)(hidden, w, owner))
+        torch.testing.assert_close(with_temperatures[0], UnitGates(3, 3, 6)(hidden, w, owner))
 
     @every_architecture
     def test_a_fresh_network_at_equal_weights_is_the_ungated_one(self, architecture):
@@ -170,7 +170,7 @@ class TestGates:
 
     def test_where_they_are(self):
         def gates(conditioning: str) -> int:
-            return sum(isinstance(module, Gate) for module in network(conditioning=conditioning).modules())
+            return sum(isinstance(module, UnitGates) for module in network(conditioning=conditioning).modules())
 
         # One on the embedded input and one in each of two layers.
         assert (gates("concatenation"), gates("gates"), gates("both")) == (0, 3, 3)

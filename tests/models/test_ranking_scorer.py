@@ -17,7 +17,8 @@ from cosdpo.data.packed_lists import PackedLists
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData
 from cosdpo.errors import InputError
-from cosdpo.models.ranking_scorer import BaseCard, BaseRanker, NetworkCard, RankingScorer
+from cosdpo.models.cards import BaseCard, NetworkCard
+from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.training_state import Clock

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex
 
 from cosdpo.evaluation.front import Front, Main, Measured, build
 from cosdpo.reports.drawing import colour
-from cosdpo.reports.temperature_plot import has_temperatures, shade, temperature_figure
+from cosdpo.reports.temperature_plot import has_temperatures, shades, temperature_sheet
 from cosdpo.simplex import das_dennis
 
 RATIOS = [1.0, 0.5, 2.0]
@@ -45,7 +45,7 @@ def make(m: int, task: str = "ranking", ratios: Sequence[float] = RATIOS) -> Fro
 
 def panels(front: Front) -> list[Axes]:
     assert front.main is not None
-    return [axes for axes in temperature_figure(front, front.main).axes if axes.axison]
+    return temperature_sheet(front, front.main).panels
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
@@ -68,11 +68,11 @@ def test_every_point_is_drawn_in_the_panel_of_every_objective(m, task):
 def test_a_line_per_temperature_light_to_dark_with_the_trained_one_bold():
     for j, axes in enumerate(panels(make(2))[:-1]):
         lines = [line for line in axes.lines if len(line.get_xdata()) == 5]  # 5 weights
-        shades = [to_hex(line.get_color()) for line in lines]
-        assert shades == [shade(colour(j), place) for place in (0, 0.5, 1)]
-        brightness = [int(ink[1:3], 16) + int(ink[3:5], 16) + int(ink[5:], 16) for ink in shades]
+        inks = [to_hex(line.get_color()) for line in lines]
+        assert inks == shades(colour(j), 3)
+        brightness = [int(ink[1:3], 16) + int(ink[3:5], 16) + int(ink[5:], 16) for ink in inks]
         assert brightness == sorted(brightness, reverse=True)
-        assert shades[-1] == colour(j)
+        assert inks[-1] == colour(j)
         # In the order of the temperatures: the line of half the temperature has twice the gain at w_j = 1.
         assert [line.get_ydata()[-1] for line in lines] == pytest.approx([0.5, 0.4, 0.35])
         assert np.argmax([line.get_linewidth() for line in lines]) == 1

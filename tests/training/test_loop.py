@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.errors import InputError
-from cosdpo.training.loop import optimizer_for, schedule, train
+from cosdpo.training.loop import learning_rate_scale, optimizer_for, train
 from cosdpo.training.training_state import Clock
 from tests.tiny_models import settings
 
@@ -70,6 +71,28 @@ def steps(config: Config, data: PreferenceData, module: nn.Module, optimizer=Non
     optimizer = optimizer or optimizer_for(module, config)
     train(module, data, config, optimizer, Clock(), lines.append, lambda clock: saved.append(clock.step))
     return lines, saved
+
+
+def test_the_clock_counts_training_alone(monkeypatch):
+    """A step takes a second, what is saved after it a hundred: four steps after five earlier seconds are nine."""
+    config, data, table = by_hand(training__steps=4, training__checkpoint_every=1)
+    now = 0.0
+
+    def spend(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "perf_counter", lambda: now)
+    table.register_forward_hook(lambda *_: spend(1.0))
+    seen: list[Clock] = []
+
+    def save(clock: Clock) -> None:
+        seen.append(clock)
+        spend(100.0)
+
+    end = train(table, data, config, optimizer_for(table, config), Clock(0, 5.0), lambda line: None, save)
+    assert [clock.seconds for clock in seen] == [6.0, 7.0, 8.0, 9.0]
+    assert end == Clock(4, 9.0)
 
 
 class TestByHand:
@@ -177,7 +200,7 @@ class TestByHand:
         config, data, table = by_hand(training__steps=10, training__warmup=0.2, training__learning_rate=0.1)
         optimizer = torch.optim.SGD([{"params": list(table.parameters()), "lr": 0.0, "peak": 0.1}])
         lines, _ = steps(config, data, table, optimizer)
-        expected = [0.1 * schedule(step, 10, 0.2) for step in range(10)]
+        expected = [0.1 * learning_rate_scale(step, 10, 0.2) for step in range(10)]
         assert [line["learning_rate"] for line in lines] == pytest.approx(expected)
         assert optimizer.param_groups[0]["lr"] == pytest.approx(expected[-1])
 
@@ -199,4 +222,4 @@ class TestByHand:
     ],
 )
 def test_schedule(step, steps, warmup, expected):
-    assert schedule(step, steps, warmup) == pytest.approx(expected, abs=1e-12)
+    assert learning_rate_scale(step, steps, warmup) == pytest.approx(expected, abs=1e-12)

@@ -16,10 +16,10 @@ from cosdpo.data.batching import PreferenceData
 from cosdpo.losses import labelled_for
 from cosdpo.methods.method import single
 from cosdpo.training.loop import optimizer_for, train
-from cosdpo.training.objective import Objectives
+from cosdpo.training.objective import Objective
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.training_state import Clock
-from cosdpo.training.vertices import rewards_of_ends
+from cosdpo.training.vertices import rewards_at_vertices
 from tests.tiny_models import settings
 
 
@@ -48,10 +48,10 @@ def strategy(table: list[list[list[float]]]) -> Strategy:
     return Strategy(module, torch.optim.SGD(module.parameters(), 0.1))
 
 
-def pairs(*scores: list[list[float] | None]) -> PreferenceData:
+def pairs(*scores: list[list[float] | None], **form: str) -> PreferenceData:
     """Contexts of two candidates with reference scores 1 and 2."""
     reference = [np.array([1.0, 2.0]) for _ in scores]
-    return PreferenceData([Item(i) for i in range(len(scores))], list(scores), reference, DataConfig())
+    return PreferenceData([Item(i) for i in range(len(scores))], list(scores), reference, DataConfig(**form))
 
 
 FIRST, SECOND = [1.0, 0.0], [0.0, 1.0]
@@ -63,7 +63,7 @@ class TestWhatIsSubtracted:
         # Rewards of the first objective's end (3, 0) and (1, 1), of the second's (0, 5) and (2, 4).
         ours = strategy([[[4.0, 2.0], [2.0, 3.0]], [[1.0, 7.0], [3.0, 6.0]]])
         weights = torch.tensor([[0.75, 0.25], [0.2, 0.8]])
-        ends = rewards_of_ends(ours, data.batch([0, 1]), weights, torch.full((2, 2), 0.5), torch.ones(2, 2).bool())
+        ends = rewards_at_vertices(ours, data.batch([0, 1]), weights, torch.full((2, 2), 0.5), torch.ones(2, 2).bool())
         torch.testing.assert_close(ends.margins, torch.tensor([[0.0, 1.25], [0.2, 0.2]]))
         torch.testing.assert_close(ends.weights, torch.tensor([[0.75, 0.0], [0.0, 0.8]]))
         torch.testing.assert_close(ends.temperatures, 0.5 / torch.tensor([[0.75, 0.75], [0.8, 0.8]]))
@@ -74,7 +74,7 @@ class TestWhatIsSubtracted:
         data = pairs([FIRST, SECOND, FIRST])
         ours = strategy([[[11.0, 2.0]], [[1.0, 102.0]], [[1001.0, 2.0]]])  # rewards (10, 0), (0, 100), (1000, 0)
         weights, beta = torch.tensor([[0.3, 0.5, 0.2]]), torch.tensor([[1.0, 2.0, 4.0]])
-        ends = rewards_of_ends(ours, data.batch([0]), weights, beta, torch.ones(1, 3).bool())
+        ends = rewards_at_vertices(ours, data.batch([0]), weights, beta, torch.ones(1, 3).bool())
         # .3 * (1 / 2) * 10 + .2 * (4 / 2) * 1000 for the first candidate
         torch.testing.assert_close(ends.margins, torch.tensor([[401.5, 0.0]]))
         torch.testing.assert_close(ends.temperatures, beta / 0.5)
@@ -83,7 +83,7 @@ class TestWhatIsSubtracted:
         data = pairs([FIRST, SECOND])
         ours = strategy([[[4.0, 2.0]], [[1.0, 7.0]]])
         beta = torch.full((1, 2), 0.1)
-        ends = rewards_of_ends(ours, data.batch([0]), torch.tensor([[0.0, 1.0]]), beta, torch.ones(1, 2).bool())
+        ends = rewards_at_vertices(ours, data.batch([0]), torch.tensor([[0.0, 1.0]]), beta, torch.ones(1, 2).bool())
         assert ends.margins.tolist() == [[0.0, 0.0]]
         torch.testing.assert_close(ends.temperatures, beta)
 
@@ -91,7 +91,7 @@ class TestWhatIsSubtracted:
         data = pairs([None, SECOND])
         ours = strategy([[[4.0, 2.0]], [[1.0, 7.0]]])
         batch, weights = data.batch([0]), torch.tensor([[1.0, 0.0]])
-        ends = rewards_of_ends(ours, batch, weights, torch.full((1, 2), 0.1), labelled_for(batch.scores))
+        ends = rewards_at_vertices(ours, batch, weights, torch.full((1, 2), 0.1), labelled_for(batch.scores))
         torch.testing.assert_close(ends.margins, torch.tensor([[3.0, 0.0]]))
         assert ends.weights.tolist() == [[0.0, 0.0]]
         torch.testing.assert_close(ends.temperatures, torch.full((1, 2), 10.0))  # not infinite
@@ -105,14 +105,14 @@ class TestWhatIsSubtracted:
         )
         ours = strategy([[[1.0, 1.0, 1.0], [1.0, 1.0, 1.0]]] * 2)
         even = torch.full((2, 2), 0.5)
-        ends = rewards_of_ends(ours, data.batch([0, 1]), even, even, torch.ones(2, 2).bool())
+        ends = rewards_at_vertices(ours, data.batch([0, 1]), even, even, torch.ones(2, 2).bool())
         torch.testing.assert_close(ends.margins, torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.5, 0.0]]))
 
     def test_contexts_compared_with_each_other_have_one_heaviest_objective(self):
         data = pairs([None, SECOND], [FIRST, SECOND], [None, SECOND], [None, SECOND])
         config = settings("", training__compare_across=2)
         labelled = labelled_for(data.batch(range(4)).scores)
-        common = Objectives(data, config).common(labelled)
+        common = Objective(data, config).common(labelled)
         assert common.tolist() == [[True, True], [True, True], [False, True], [False, True]]
 
 
@@ -170,13 +170,12 @@ def test_a_run_of_fixed_weights_mixes_labels():
 @pytest.mark.parametrize("form", ["pairwise", "listwise", "rankings"])
 def test_the_loss_by_hand(form):
     """Rewards linear in the weights leave (w_j / w_j) r(e_j): the loss is w_j times DPO's at the end."""
-    data = pairs([FIRST, SECOND], [FIRST, SECOND])
-    data.form = form
+    data = pairs([FIRST, SECOND], [FIRST, SECOND], comparisons=form)
     ours = strategy([[[4.0, 2.0], [2.0, 3.0]], [[1.0, 7.0], [3.0, 6.0]]])
     ours.scorer.eval()
     batch, weights, beta = data.batch([0, 1]), torch.tensor([[0.75, 0.25], [0.2, 0.8]]), torch.full((2, 2), 0.5)
     rewards = ours.scorer(batch.contexts, weights, beta) - batch.reference
-    ends = rewards_of_ends(ours, batch, weights, beta, torch.ones(2, 2).bool())
+    ends = rewards_at_vertices(ours, batch, weights, beta, torch.ones(2, 2).bool())
     losses = (ends.weights * batch.losses(rewards - ends.margins, ends.temperatures)).sum(-1)
     # End rewards: 3 against 0 of the first objective, 4 against 2 of the second, which the second prefers.
     expected = [0.75 * math.log1p(math.exp(-1.5)), 0.8 * math.log1p(math.exp(-1.0))]

@@ -52,5 +52,5 @@ class Record(BaseModel):
 
 def records(output: Path) -> list[Record]:
     """All trials of a sweep, in the order of their start."""
-    found = [Record.load(path.parent) for path in (output / "trials").glob(f"*/{RECORD}")]
-    return sorted((record for record in found if record), key=lambda record: (record.started, record.name))
+    trials = [Record.load(path.parent) for path in (output / "trials").glob(f"*/{RECORD}")]
+    return sorted((record for record in trials if record), key=lambda record: (record.started, record.name))

@@ -12,12 +12,13 @@ from typing import Any
 import optuna
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from cosdpo.config import Config
 from cosdpo.experiment.sweep.space import Space
 from cosdpo.experiment.sweep.targets import Target
+from cosdpo.experiment.sweep.trial_settings import TrialSettings
 
 DATABASE = "optuna.db"
 
@@ -44,30 +45,43 @@ class StoredSearch(OptunaSearch):
         return settings
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Keeps an intermediate value; lines without a front have none."""
-        known = isinstance(self.metric, str) and self.metric in result
-        if known and not self._stored(trial_id).is_finished():
-            super().on_trial_result(trial_id, result)
+        """Keeps an intermediate value by its step: lines without a front have none, and one may come again after a
+        restart.
+        """
+        if not isinstance(self.metric, str) or self.metric not in result:
+            return
+        stored, step = self._stored(trial_id), int(result["step"])
+        if not stored.state.is_finished() and step not in stored.intermediate_values:
+            self._ot_trials[trial_id].report(result[self.metric], step)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Tells the study, unless it was told before a kill."""
-        if self._stored(trial_id).is_finished():
+        if self._stored(trial_id).state.is_finished():
             self._completed_trials.add(trial_id)
         else:
             super().on_trial_complete(trial_id, result, error)
 
     def restore(self, checkpoint_path: str) -> None:
-        """Takes up a snapshot; trials that were asked for after it and never ran are closed."""
+        """Takes up a snapshot; trials that were asked for after it and never ran are asked for again."""
         super().restore(checkpoint_path)
-        known = {trial.number for trial in self._ot_trials.values()}
-        for trial in self._ot_study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
-            if trial.number not in known:
-                self._ot_study.tell(trial.number, state=TrialState.FAIL)
+        self.ask_again()
 
-    def _stored(self, trial_id: str) -> TrialState:
-        number = self._ot_trials[trial_id].number
-        state: TrialState = self._ot_study.get_trials(deepcopy=False)[number].state
-        return state
+    def ask_again(self) -> None:
+        """Has trials of the study that ran under no snapshot, or under one that is lost, suggested again."""
+        recorded = {trial.number for trial in self._ot_trials.values()}
+        for trial in self._ot_study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
+            if trial.number not in recorded:
+                self._ot_study.tell(trial.number, state=TrialState.FAIL)
+                self._ot_study.enqueue_trial(trial.params)
+
+    def has_ended(self, settings: TrialSettings) -> bool:
+        """Whether the study knows what a trial of these settings came to."""
+        ended = self._ot_study.get_trials(deepcopy=False, states=[TrialState.COMPLETE])
+        return any(trial.params == settings for trial in ended)
+
+    def _stored(self, trial_id: str) -> FrozenTrial:
+        stored: FrozenTrial = self._ot_study.get_trials(deepcopy=False)[self._ot_trials[trial_id].number]
+        return stored
 
 
 def search_for(config: Config, space: Space, targets: Sequence[Target], limit: int) -> StoredSearch:
@@ -76,7 +90,7 @@ def search_for(config: Config, space: Space, targets: Sequence[Target], limit: i
     several = len(targets) > 1
     return StoredSearch(
         limit=limit,
-        space={key: one.distribution() for key, one in space.items()},
+        space={key: values.distribution() for key, values in space.items()},
         metric=[target.name for target in targets] if several else targets[0].name,
         mode=[target.mode for target in targets] if several else targets[0].mode,
         sampler=_sampler(config, space),
@@ -89,7 +103,7 @@ def _sampler(config: Config, space: Space) -> BaseSampler:
     if config.sweep.search == "random":
         return RandomSampler(seed=config.seed)
     if config.sweep.search == "grid":
-        return GridSampler({key: list(one.ends) for key, one in space.items()}, seed=config.seed)
+        return GridSampler({key: list(values.ends) for key, values in space.items()}, seed=config.seed)
     # Some trials at random first, then the model; fewer than Optuna's 10 where there are few trials at all.
     startup = max(3, min(10, config.sweep.samples // 3))
     return TPESampler(seed=config.seed, n_startup_trials=startup, multivariate=True, constant_liar=True)

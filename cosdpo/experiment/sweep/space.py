@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 
 from cosdpo.config import Config
-from cosdpo.config.keys import keys_of
+from cosdpo.config.named_keys import keys_of
 from cosdpo.errors import InputError
 from cosdpo.experiment.sweep.trial_settings import Value, accepted, check_searchable
 
@@ -84,8 +84,8 @@ def parse_space(config: Config) -> Space:
         check_searchable(key, config)
         space[key] = _parse(key, text, config, place)
     if config.sweep.search == "grid":
-        for key, one in space.items():
-            if isinstance(one, Range):
+        for key, values in space.items():
+            if isinstance(values, Range):
                 raise InputError(
                     f"sweep.space.{key}: {written[key]} has no end of values for sweep.search grid; list them as "
                     "grid(...), or set sweep.search optuna"
@@ -95,7 +95,7 @@ def parse_space(config: Config) -> Space:
 
 def combinations(space: Space) -> int:
     """Number of trials of a grid search."""
-    return math.prod(len(one.ends) for one in space.values())
+    return math.prod(len(values.ends) for values in space.values())
 
 
 def _parse(key: str, text: str, config: Config, place: str) -> Range | Choice:

@@ -41,25 +41,25 @@ def targets(config: Config) -> list[Target]:
         InputError: none or one twice, one that does not exist, or several where one is needed.
     """
     sweep, measured = config.sweep, task_of(config).metrics(config)
-    known = [*COSTS, *(f"{indicator}/{name}" for indicator in _INDICATORS for name in measured)]
+    names = [*COSTS, *(f"{indicator}/{name}" for indicator in _INDICATORS for name in measured)]
     if not sweep.metrics:
         raise InputError("sweep.metrics is empty; name at least one, such as hypervolume")
-    found = []
+    wanted = []
     for given in sweep.metrics:
         name = f"{given}/{measured[0]}" if given in _INDICATORS else given
-        if name not in known:
-            near = get_close_matches(given, [*_INDICATORS, *known], 1)
-            mend = f"did you mean {near[0]}?" if near else f"there are {', '.join([*_INDICATORS, *known])}"
+        if name not in names:
+            near = get_close_matches(given, [*_INDICATORS, *names], 1)
+            mend = f"did you mean {near[0]}?" if near else f"there are {', '.join([*_INDICATORS, *names])}"
             raise InputError(f"sweep.metrics: there is no metric {given!r}; {mend}")
-        found.append(Target(name))
-    if len(set(found)) < len(found):
+        wanted.append(Target(name))
+    if len(set(wanted)) < len(wanted):
         raise InputError(f"sweep.metrics {sweep.metrics} names one twice; name each once")
     if sweep.scheduler == "asha":
-        if len(found) > 1:
+        if len(wanted) > 1:
             raise InputError("sweep.scheduler asha goes by one metric; give one in sweep.metrics, or set it to none")
-        if found[0].name in COSTS:
-            raise InputError(f"sweep.scheduler asha cannot go by {found[0].name}; use hypervolume, or set it to none")
-    return found
+        if wanted[0].name in COSTS:
+            raise InputError(f"sweep.scheduler asha cannot go by {wanted[0].name}; use hypervolume, or set it to none")
+    return wanted
 
 
 def measured_values(front: Front) -> dict[str, float]:

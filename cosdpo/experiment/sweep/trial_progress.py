@@ -77,7 +77,7 @@ class TrialProgress(Callback):
             better = self.best is None or self.target.sign * value > self.target.sign * self.best
             self.best = value if better else self.best
         best = "none yet" if self.best is None else f"best {short(self.best)}"
-        reached = "failed" if value is None else f"{self.target.name} {short(value)}"
+        reached = "broke off" if value is None else f"{self.target.name} {short(value)}"
         steps = int((trial.last_result or {}).get("step", 0))
         settings = ", ".join(f"{key} {_shown(one)}" for key, one in trial.config.items())
         self.remarks[trial.trial_id] = f"{reached} after {steps} steps ({best}); {settings}"

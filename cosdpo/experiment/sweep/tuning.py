@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import time
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from ray import tune
@@ -13,14 +15,16 @@ from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
 
 from cosdpo.config import Config
 from cosdpo.experiment.fronts import Reference
-from cosdpo.experiment.sweep.record import Record
-from cosdpo.experiment.sweep.search import search_for
+from cosdpo.experiment.sweep.record import Record, records
+from cosdpo.experiment.sweep.search import StoredSearch, search_for
 from cosdpo.experiment.sweep.space import Space, combinations
 from cosdpo.experiment.sweep.stopping import scheduler_for, trial_name
 from cosdpo.experiment.sweep.targets import failed_values, targets
 from cosdpo.experiment.sweep.trial import train_trial
 from cosdpo.experiment.sweep.trial_progress import TrialProgress
 from cosdpo.tasks.task import Measure, Task
+
+log = logging.getLogger("cosdpo")
 
 FOLDER = "tune"
 """Name of Tune's own folder inside the sweep's."""
@@ -57,36 +61,68 @@ def tune_trials(
         tune.with_parameters(run_trial, task=task, shared=config, measure=measure, reference=reference),
         {"CPU": config.sweep.cpus_per_trial, "GPU": config.sweep.gpus_per_trial},
     )
-    folder = config.output / FOLDER
-    if Tuner.can_restore(str(folder)):
-        tuner = Tuner.restore(str(folder), trainable=trainable, resume_errored=True)
-    else:
-        wanted = targets(config)
-        grid = config.sweep.search == "grid"
-        count = combinations(space) if grid else config.sweep.samples
-        tuner = Tuner(
-            trainable,
-            tune_config=TuneConfig(
-                num_samples=count,
-                search_alg=search_for(config, space, wanted, limit),
-                scheduler=scheduler_for(config, wanted),
-                trial_name_creator=trial_name,
-                trial_dirname_creator=trial_name,
-            ),
-            run_config=RunConfig(
-                name=FOLDER,
-                storage_path=str(config.output),
-                failure_config=FailureConfig(max_failures=config.scaling.max_failures),
-                callbacks=[TrialProgress(count, wanted[0], config.output / "trials", config.training.steps)],
-                verbose=0,
-            ),
-        )
-    found = tuner.fit()
+    tuner = _restored(config, trainable) or _started(config, space, trainable, limit)
+    if tuner is None:
+        return {}
+    results = tuner.fit()
     return {
         Path(result.path).name: f"{type(result.error).__name__}: {(str(result.error).splitlines() or [''])[-1]}"
-        for result in (found[i] for i in range(len(found)))
+        for result in (results[i] for i in range(len(results)))
         if result.error and result.path
     }
+
+
+def _restored(config: Config, trainable: Any) -> Tuner | None:
+    """The tuner of the sweep that is gone on with; None where it left none, or one that cannot be read."""
+    folder = str(config.output / FOLDER)
+    if not Tuner.can_restore(folder):
+        return None
+    try:
+        return Tuner.restore(folder, trainable=trainable, resume_errored=True)
+    except (ImportError, AttributeError, EOFError, UnpicklingError) as error:  # of another version, or cut short
+        log.info("%s cannot be read (%s): trials that were not finished start anew", folder, error)
+        return None
+
+
+def _started(config: Config, space: Space, trainable: Any, limit: int) -> Tuner | None:
+    """A tuner of the trials that are missing; None where all of them have ended."""
+    wanted = targets(config)
+    search = search_for(config, space, wanted, limit)
+    ended = _ended(config, search)
+    grid = config.sweep.search == "grid"
+    count = (combinations(space) if grid else config.sweep.samples) - ended
+    if count <= 0:
+        return None
+    shutil.rmtree(config.output / FOLDER, ignore_errors=True)
+    return Tuner(
+        trainable,
+        tune_config=TuneConfig(
+            num_samples=count,
+            search_alg=search,
+            scheduler=scheduler_for(config, wanted),
+            trial_name_creator=trial_name,
+            trial_dirname_creator=trial_name,
+        ),
+        run_config=RunConfig(
+            name=FOLDER,
+            storage_path=str(config.output),
+            failure_config=FailureConfig(max_failures=config.scaling.max_failures),
+            callbacks=[TrialProgress(count, wanted[0], config.output / "trials", config.training.steps)],
+            verbose=0,
+        ),
+    )
+
+
+def _ended(config: Config, search: StoredSearch) -> int:
+    """Trials that ended under a tuner that cannot be restored; the others are taken away and asked for again."""
+    search.ask_again()
+    ended = 0
+    for record in records(config.output):
+        if record.state == "running" and not search.has_ended(record.settings):
+            shutil.rmtree(config.output / "trials" / record.name)
+        else:
+            ended += 1
+    return ended
 
 
 def run_trial(settings: dict[str, Any], task: Task, shared: Config, measure: Measure, reference: Reference) -> None:

@@ -14,7 +14,8 @@ from cosdpo.arrays import Floats
 from cosdpo.config import Config, DataConfig
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData
-from cosdpo.models.ranking_scorer import BaseRanker
+from cosdpo.models.cards import CARD
+from cosdpo.models.ranking_scorer import WEIGHTS, BaseRanker
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.training import storage
 from cosdpo.training.devices import worker_device
@@ -47,7 +48,7 @@ def base_unit(config: Config, lists: QueryLists) -> Unit:
 
 def base_data(lists: QueryLists, data: DataConfig) -> RankingData:
     """What the base ranker is trained on."""
-    listnet = data.model_copy(update={"comparisons": "listwise", "targets": "gains"})
+    listnet = data.changed({"comparisons": "listwise", "targets": "gains"})
     return RankingData(lists, lists.relevance[:, None], listnet)
 
 
@@ -60,7 +61,7 @@ def _create_base(
 def reference_key(base: Path, data: RankingData) -> str:
     """sha256 over the base's weights and every feature, in order."""
     digest = hashlib.sha256()
-    for name in ("cosdpo.json", "model.safetensors"):
+    for name in (CARD, WEIGHTS):
         digest.update((base / name).read_bytes())
     for array in (data.lists.features, data.lists.offsets):
         digest.update(np.ascontiguousarray(array).data)

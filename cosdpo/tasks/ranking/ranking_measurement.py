@@ -71,9 +71,9 @@ def score_all(scorer: Any, data: RankingData, weights: Floats, config: Config) -
     for indices in data.in_order_of_length(config.evaluation.batch_tokens):
         lists = data.batch(indices).contexts.to(scorer.device)
         rows = data.lists.documents(indices)
-        for i, one in enumerate(w):
-            shape = (len(indices), len(one))
-            scores[i, rows] = lists.unpad(scorer(lists, one.expand(shape), beta.expand(shape))).float().cpu().numpy()
+        shape = (len(indices), w.shape[1])
+        for i, at in enumerate(w):
+            scores[i, rows] = lists.unpad(scorer(lists, at.expand(shape), beta.expand(shape))).float().cpu().numpy()
     return scores
 
 
@@ -92,15 +92,15 @@ def _rankings(scorer: RankingScorer, data: RankingData, config: Config) -> list[
     weights = showcase(len(config.objectives), config.evaluation.samples)
     for query in order.tolist():
         rows = data.lists.documents([query])
-        one = RankingData(data.lists.subset([query]), data.labels[rows], config.data)
-        one.reference = data.reference[rows]
-        scores = score_all(scorer, one, weights, config)
-        labels = {name: one.labels[:, j].tolist() for j, name in enumerate(config.objectives)}
+        single = RankingData(data.lists.subset([query]), data.labels[rows], config.data)
+        single.reference = data.reference[rows]
+        scores = score_all(scorer, single, weights, config)
+        labels = {name: single.labels[:, j].tolist() for j, name in enumerate(config.objectives)}
         rankings.append(
             Ranking(
                 query=f"query {data.lists.queries[query]}",
                 documents=[f"doc {i + 1}" for i in range(len(rows))],
-                labels={MAIN: one.lists.relevance.tolist(), **labels},
+                labels={MAIN: single.lists.relevance.tolist(), **labels},
                 orders=[
                     Order(weights=w.tolist(), order=np.argsort(-row, kind="stable")[:SHOWN_DOCUMENTS].tolist())
                     for w, row in zip(weights, scores, strict=True)

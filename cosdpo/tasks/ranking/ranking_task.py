@@ -97,20 +97,15 @@ class RankingTask(Task):
     @staticmethod
     def check(config: Config) -> None:
         """What can be refused without reading any data."""
-        known = config.data.auxiliary
-        unknown = [name for name in config.objectives if name not in known]
+        auxiliary = config.data.auxiliary
+        unknown = [name for name in config.objectives if name not in auxiliary]
         if unknown:
             raise InputError(
-                f"objectives names {unknown[0]!r}, data.auxiliary has {', '.join(known) or 'none'}: add its feature "
-                f"number by --data.auxiliary.{unknown[0]} NUMBER"
+                f"objectives names {unknown[0]!r}, data.auxiliary has {', '.join(auxiliary) or 'none'}: add its "
+                f"feature number by --data.auxiliary.{unknown[0]} NUMBER"
             )
         if config.data.comparisons == "pairwise":
             raise InputError("data.comparisons pairwise is for language models; set it to listwise or rankings")
-        if config.ranker.architecture == "transformer" and config.ranker.width % config.ranker.heads:
-            raise InputError(
-                f"ranker.width {config.ranker.width} is not a multiple of ranker.heads {config.ranker.heads}; change "
-                "one of them"
-            )
         if config.data.fold > fold_count(config.data):
             raise InputError(
                 f"data.fold is {config.data.fold}, the data has {fold_count(config.data)}; set data.folds to cut a "

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -17,17 +20,17 @@ import yaml
 from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
 from cosdpo.evaluation.front import Front
-from cosdpo.experiment.sweep.record import Record
+from cosdpo.experiment.run import run
+from cosdpo.experiment.sweep.record import records
 from cosdpo.experiment.sweep.sweep import sweep
 from cosdpo.experiment.sweep.sweep_result import SweepResult
-from cosdpo.run import run
 from tests import tiny_rankers
 from tests.tiny_models import rows, settings, write_model, write_rows
 from tests.tiny_rankers import query_lists, write_letor
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("ray_of_two_cores")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800), pytest.mark.usefixtures("ray_of_two_cores")]
 ROOT = Path(__file__).parents[3]
-USUAL = {"config.yaml", "metrics.jsonl", "checkpoint", "front.json", "front.png", "report.html", "trial.json"}
+USUAL = {"config.yaml", "metrics.jsonl", "checkpoint", "front.json", "trial.json"}
 Make = Callable[..., Config]
 
 
@@ -84,11 +87,22 @@ def values(front: Front) -> dict[str, object]:
     return {name: front.values(name).tolist() for name in front.metrics}
 
 
+def rerun(swept: SweepResult) -> dict[str, object]:
+    """What best.yaml gives."""
+    (again,) = run(read_config(["--config", str(swept.config.output / "best.yaml")]))
+    return values(again.front)
+
+
 def test_every_trial_is_a_run_folder_of_the_usual_form(swept):
     folders = sorted((swept.config.output / "trials").iterdir())
     assert len(folders) == 6
     for folder in folders:
-        assert {path.name for path in folder.iterdir()} >= USUAL
+        names = {path.name for path in folder.iterdir()}
+        assert names >= USUAL
+        assert "training" not in names  # states are of no use any more
+    assert [run.config.output for run in swept.runs()] == [
+        swept.config.output / "trials" / trial.name for trial in swept.trials
+    ]
 
 
 def test_asha_stops_trials_before_their_last_step(swept):
@@ -106,8 +120,7 @@ def test_the_reference_point_is_the_same_for_all(swept):
 
 
 def test_best_yaml_run_again_gives_the_same_front(swept):
-    config = read_config(["--config", str(swept.config.output / "best.yaml")])
-    assert values(run(config)) == values(swept.fronts[swept.best.name])
+    assert rerun(swept) == values(swept.fronts[swept.best.name])
 
 
 def test_the_table_holds_every_front(swept):
@@ -126,7 +139,7 @@ def test_optuna_keeps_the_study(swept):
 
 def test_a_finished_sweep_resumed_changes_nothing(swept):
     before = {path: path.read_bytes() for path in (swept.config.output / "trials").rglob("trial.json")}
-    again = sweep(swept.config.model_copy(update={"resume": True}))
+    again = sweep(swept.config.changed({"resume": True}))
     assert [trial.model_dump() for trial in again.trials] == [trial.model_dump() for trial in swept.trials]
     assert {path: path.read_bytes() for path in (swept.config.output / "trials").rglob("trial.json")} == before
 
@@ -148,40 +161,52 @@ def test_rankers_share_one_base_and_are_tuned_on_validation(folder):
         tree = yaml.safe_load((folder / "lists" / "trials" / trial.name / "config.yaml").read_text())
         assert tree["model"]["base"] == str(folder / "lists" / "base" / "checkpoint")
         assert tree["evaluation"]["split"] == "validation"
-    again = run(read_config(["--config", str(folder / "lists" / "best.yaml")]))
-    assert values(again) == values(result.fronts[result.best.name])
+    assert rerun(result) == values(result.fronts[result.best.name])
+
+
+def test_a_sweep_whose_snapshot_cannot_be_read_goes_on_from_its_records(swept, folder):
+    """A version before pickled classes that are gone; of its trials one had not ended."""
+    output = folder / "older" / "asha"
+    shutil.copytree(swept.config.output, output)
+    (output / "tune" / "tuner.pkl").write_bytes(b"ccosdpo.gone\nProgress\n.")
+    lost = swept.best
+    lost.model_copy(update={"state": "running", "history": lost.history[:1]}).save(output / "trials" / lost.name)
+    with closing(sqlite3.connect(output / "optuna.db")) as study, study:
+        value = lost.last["controllability/loss"]
+        of_lost = "trial_id IN (SELECT trial_id FROM trial_values WHERE value = ?)"
+        study.execute(f"UPDATE trials SET state = 'RUNNING' WHERE {of_lost}", [value])
+        study.execute(f"DELETE FROM trial_values WHERE {of_lost}", [value])
+    result = sweep(swept.config.changed({"resume": True, "output": output}))
+    before = {trial.name: trial for trial in swept.trials if trial != lost}
+    assert {trial.name: trial for trial in result.trials if trial.name in before} == before
+    (new,) = (trial for trial in result.trials if trial.name not in before)
+    assert new.settings == lost.settings
+    assert [line["hypervolume/loss"] for line in new.history] == [line["hypervolume/loss"] for line in lost.history]
 
 
 def test_a_killed_sweep_goes_on_without_losing_a_finished_trial(make, folder):
     config = make("killed", training__steps=40, training__checkpoint_every=10, evaluation__front_every=10)
     script = folder / "killed.py"
     script.write_text(
-        "import sys, yaml\n"
+        "import sys\n"
         "from cosdpo.config import Config\n"
         "from cosdpo.experiment.sweep.sweep import sweep\n"
         "sweep(Config.model_validate_json(sys.argv[1]))\n"
     )
-    trials = config.output / "trials"
-
-    def found() -> dict[str, Record]:
-        return {path.parent.name: Record.load(path.parent) for path in trials.glob("*/trial.json")}
-
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(script), config.model_dump_json()]
     process = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
-        deadline = time.monotonic() + 200
-        while not any(record.state == "finished" for record in found().values()):
+        while not any(record.state == "finished" for record in records(config.output)):
             assert process.poll() is None
-            assert time.monotonic() < deadline
             time.sleep(0.1)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-    before = {name: record for name, record in found().items() if record.state == "finished"}
-    result = sweep(config.model_copy(update={"resume": True}))
+    before = {record.name: record for record in records(config.output) if record.state == "finished"}
+    result = sweep(config.changed({"resume": True}))
     after = {trial.name: trial for trial in result.trials}
-    assert before
     assert result.count("finished") == 4
-    for name, record in before.items():
-        assert after[name] == record
+    assert before
+    assert {name: after[name] for name in before} == before
+    assert all([line["step"] for line in trial.history] == [10, 20, 30, 40] for trial in result.trials)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
 
 import pyarrow.parquet as pq
 import pytest
@@ -11,11 +11,8 @@ from cosdpo.cli.command_line import read_config, to_yaml
 from cosdpo.config import SweepConfig
 from cosdpo.errors import InputError
 from cosdpo.experiment.sweep.record import Record, records
-from cosdpo.experiment.sweep.space import parse_space
 from cosdpo.experiment.sweep.sweep_result import write_trials
 from cosdpo.experiment.sweep.targets import Target, measured_values, targets
-from cosdpo.reports.best_fronts import pareto
-from cosdpo.reports.importance import importances, judged
 from tests.fake_sweep import configuration, front, sweep_result
 
 
@@ -36,6 +33,21 @@ def test_the_best_configuration_is_read_as_it_was_written(tmp_path):
     assert config.sweep == SweepConfig()
     assert config.output == tmp_path / "best"
     assert not config.resume
+
+
+def test_every_trial_with_a_front_is_a_run_of_its_own(tmp_path):
+    found = sweep_result(tmp_path, [0.3, 0.9, 0.5], stopped=[1], failed=[2])
+    for trial in found.trials:
+        (tmp_path / "trials" / trial.name).mkdir(parents=True)
+    done = {"steps": 40, "seconds": 3.0, "reward_seconds": 0.0, "parameters": 100, "peak_memory": 1}
+    (tmp_path / "trials" / "trial-00" / "done.json").write_text(json.dumps(done | {"base_parameters": 7}))
+    whole, half = found.runs()
+    assert (whole.config.output, half.config.output) == (tmp_path / "trials/trial-00", tmp_path / "trials/trial-01")
+    assert whole.config.temperature == found.trials[0].settings["temperature"]
+    assert (whole.front, half.front) == (found.fronts["trial-00"], found.fronts["trial-01"])
+    assert whole.facts == {"base": "made up", "trial": "trial-00", "base_parameters": 7}
+    assert half.facts == {"base": "made up", "trial": "trial-01"}
+    assert whole.dropped == found.task.notes
 
 
 def test_the_table_has_a_row_for_every_front(tmp_path):
@@ -107,37 +119,5 @@ class TestMetrics:
             targets(configuration(tmp_path, scheduler="asha", metrics=["parameters"]))
 
 
-class TestImportance:
-    def test_trials_are_judged_where_all_of_them_were(self, tmp_path):
-        found = sweep_result(tmp_path, [0.3, 0.9], stopped=[1])
-        step, values = judged(found.trials, found.targets[0])
-        assert step == 20
-        assert values == {trial.name: trial.history[0]["hypervolume/accuracy"] for trial in found.trials}
-
-    def test_without_a_common_step_the_newest_value_counts(self, tmp_path):
-        found = sweep_result(tmp_path, [0.3, 0.9])
-        short = found.trials[1].model_copy(update={"history": [{"step": 5.0, "hypervolume/accuracy": 0.2}]})
-        assert judged([found.trials[0], short], found.targets[0])[1]["trial-01"] == 0.2
-
-    @pytest.mark.parametrize("count", [6, 30])
-    def test_what_decides_comes_first(self, tmp_path, count):
-        # Quality is the temperature; gates and rank follow the number of the trial.
-        found = sweep_result(tmp_path, [((7 * k) % count) / count for k in range(count)])
-        order, how = importances(found.trials, parse_space(found.config), found.targets[0])
-        assert next(iter(order)) == "temperature"
-        assert how == ("rank correlation" if count < 10 else "PED-ANOVA, shares of 1")
-        assert set(order) == set(found.config.sweep.space)
-
-
-def test_pareto_keeps_what_none_beats(tmp_path):
-    # More quality and more parameters by number, so that of 0.3, 0.9, 0.5 the third is beaten by the second.
-    found = sweep_result(tmp_path, [0.3, 0.9, 0.5], metrics=["hypervolume", "parameters"])
-    assert [t.name for t in pareto(found.trials, found.targets)] == ["trial-00", "trial-01"]
-
-
 def test_more_or_less_is_better():
     assert (Target("seconds").sign, Target("hypervolume/loss").sign) == (-1, 1)
-
-
-def test_paths_are_kept(tmp_path):
-    assert sweep_result(tmp_path, [1.0]).config.output == Path(tmp_path)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import shutil
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,16 +16,20 @@ from safetensors.torch import load_file
 
 from cosdpo.config import Config
 from cosdpo.evaluation.front import Front
+from cosdpo.experiment.sweep import tuning
 from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.trial import reference_points, train_trial
 from cosdpo.models.base import load_base
-from cosdpo.models.language_scorer import FrozenScorer
-from cosdpo.tasks import language
-from cosdpo.tasks.language import LanguageTask
+from cosdpo.models.frozen_scorer import FrozenScorer
+from cosdpo.tasks.language import LanguageTask, language_task
 from cosdpo.tasks.task import Measure
+from cosdpo.training import loop
 from tests.tiny_models import rows, settings, write_model, write_rows
 
 STEPS, EVERY = 12, 4
+Make = Callable[..., Config]
+Prepared = tuple[LanguageTask, Measure]
+Lines = list[dict[str, float]]
 
 
 class BrokenOffError(Exception):
@@ -40,7 +46,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def make(base, tmp_path):
+def make(base, tmp_path) -> Make:
     """The configuration of a trial of twelve steps with fronts at 4, 8 and 12."""
 
     def configure(name: str, **changes: object) -> Config:
@@ -62,37 +68,31 @@ def make(base, tmp_path):
 
 
 @pytest.fixture
-def prepared(make, monkeypatch) -> tuple[LanguageTask, Measure]:
+def prepared(make, monkeypatch) -> Prepared:
     """Data with reference scores, and their measurement in this process."""
-    monkeypatch.setattr(language.ray, "get", lambda held: held)
+    monkeypatch.setattr(language_task.ray, "get", lambda held: held)
     task = LanguageTask.prepare(make("shared"))
     frozen = FrozenScorer.of(load_base(task.config.model.base, torch.float32))
     for side in (task.train, task.held_out):
         side.reference = [np.array(row) for row in frozen.all_references(side.contexts, 4096)]
-    return task, partial(language._measure, data=task.held_out, prompts=task.prompts)
+    return task, partial(language_task._measure, data=task.held_out, prompts=task.prompts)
 
 
-def fresh(config: Config) -> Record:
-    return Record(name=config.output.name, started=0.0, settings={"temperature": 0.5}, steps=config.training.steps)
+def run(prepared: Prepared, config: Config, most: int = 99) -> tuple[Record, Lines]:
+    """Starts a trial, or goes on with it, and breaks it off in its report number `most`."""
+    task, measure = prepared
+    lines: Lines = []
 
-
-class Reports:
-    """Keeps what a trial reports, and breaks it off after `most` of them."""
-
-    def __init__(self, folder: Path, most: int = 99) -> None:
-        self.folder = folder
-        self.most = most
-        self.lines: list[dict[str, float]] = []
-
-    def __call__(self, line: dict[str, float], state: Path | None) -> None:
-        self.lines.append(line)
-        shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.copytree(state, self.folder)
-        if len(self.lines) == self.most:
+    def report(line: dict[str, float]) -> None:
+        lines.append(line)
+        if len(lines) == most:
             raise BrokenOffError
 
+    record = Record.load(config.output) or Record(name=config.output.name, started=0.0, settings={}, steps=STEPS)
+    return train_trial(task, config, measure, reference_points(task, measure), record, report), lines
 
-def untimed(history: list[dict[str, float]]) -> list[dict[str, float]]:
+
+def untimed(history: Lines) -> Lines:
     return [{name: value for name, value in line.items() if name != "seconds"} for line in history]
 
 
@@ -101,48 +101,35 @@ def logged(config: Config) -> list[tuple[int, float]]:
     return [(int(line["step"]), line["loss"]) for line in lines]
 
 
-def run_to_end(prepared, config: Config, tmp_path: Path) -> tuple[Record, Reports]:
-    task, measure = prepared
-    reports = Reports(tmp_path / f"state-{config.output.name}")
-    return train_trial(task, config, measure, reference_points(task, measure), fresh(config), None, reports), reports
-
-
-def test_leaves_the_usual_run_folder(prepared, make, tmp_path):
+def test_leaves_the_usual_run_folder(prepared, make):
     config = make("plain")
-    record, reports = run_to_end(prepared, config, tmp_path)
+    record, lines = run(prepared, config)
     names = {path.name for path in config.output.iterdir()}
-    assert names >= {
-        "config.yaml",
-        "metrics.jsonl",
-        "checkpoint",
-        "front.json",
-        "front.png",
-        "report.html",
-        "trial.json",
-    }
+    assert names >= {"config.yaml", "metrics.jsonl", "checkpoint", "done.json", "front.json", "samples.json"}
+    assert "training" not in names  # nothing is gone on with
     assert record.state == "finished"
     assert Record.load(config.output) == record
     assert [line["step"] for line in record.history] == [4, 8, 12]
-    assert reports.lines == record.history
+    assert lines == record.history
     front = Front.load(config.output / "front.json")
     assert record.last["hypervolume/loss"] == front.metrics["loss"].hypervolume
     assert record.last["parameters"] == front.trained_parameters
 
 
-def test_broken_off_it_goes_on_to_the_same_end(prepared, make, tmp_path):
-    task, measure = prepared
+@pytest.mark.parametrize(("broken_off_at", "measured"), [(1, [4, 8, 12]), (2, [8, 12]), (3, [12])])
+def test_broken_off_it_goes_on_to_the_same_end(prepared, make, broken_off_at, measured):
+    """A front is measured before its state is kept: the one that broke the trial off is measured again, and what the
+    record held of it makes way.
+    """
     plain, broken = make("plain"), make("broken")
-    whole, _ = run_to_end(prepared, plain, tmp_path)
-    reference = reference_points(task, measure)
-    first = Reports(tmp_path / "state", most=2)
+    whole, _ = run(prepared, plain)
     with pytest.raises(BrokenOffError):
-        train_trial(task, broken, measure, reference, fresh(broken), None, first)
+        run(prepared, broken, most=broken_off_at)
     kept = Record.load(broken.output)
     assert kept is not None
-    assert (kept.state, len(kept.history)) == ("running", 2)
-    second = Reports(tmp_path / "state")
-    record = train_trial(task, broken, measure, reference, fresh(broken), tmp_path / "state", second)
-    assert [line["step"] for line in second.lines] == [12]
+    assert [line["step"] for line in kept.history] == [4, 8, 12][:broken_off_at]
+    record, lines = run(prepared, broken)
+    assert [line["step"] for line in lines] == measured
     assert record.state == "finished"
     assert untimed(record.history) == untimed(whole.history)
     assert logged(broken) == logged(plain)
@@ -150,29 +137,29 @@ def test_broken_off_it_goes_on_to_the_same_end(prepared, make, tmp_path):
     assert all(torch.equal(ours[name], right[name]) for name in right)
 
 
-def test_fronts_along_the_way_do_not_change_the_training(prepared, make, tmp_path):
+def test_fronts_along_the_way_do_not_change_the_training(prepared, make):
     with_fronts, without = make("with"), make("without", evaluation__front_every=0)
-    often, _ = run_to_end(prepared, with_fronts, tmp_path)
-    once, reports = run_to_end(prepared, without, tmp_path)
-    assert [line.keys() == {"step"} for line in reports.lines] == [True, True, False]  # checkpoints, then the front
+    often, _ = run(prepared, with_fronts)
+    once, lines = run(prepared, without)
+    assert [line.keys() == {"step"} for line in lines] == [True, True, False]  # states, then the front
     assert untimed([often.last]) == untimed(once.history)
     assert logged(with_fronts) == logged(without)
 
 
-def test_time_of_measuring_is_no_training_time(prepared, make, tmp_path):
+def test_a_front_takes_no_training_time(prepared, make, monkeypatch):
+    """On a clock that only measuring moves, three fronts of an hour leave no second of training."""
     task, measure = prepared
+    now = 0.0
 
-    def slow(*arguments: object, **named: object) -> object:
-        import time
+    def slow(*arguments: Any, **named: Any) -> Any:
+        nonlocal now
+        now += 3600
+        return measure(*arguments, **named)
 
-        time.sleep(1.0)
-        return measure(*arguments, **named)  # type: ignore[arg-type]
-
-    config = make("slow")
-    reports = Reports(tmp_path / "state")
-    record = train_trial(task, config, slow, reference_points(task, measure), fresh(config), None, reports)
-    quick, _ = run_to_end(prepared, make("quick"), tmp_path)
-    assert record.last["seconds"] < quick.last["seconds"] + 1.5  # three fronts took three seconds and more
+    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: now))
+    record, _ = run((task, slow), make("slow"))
+    assert now > 3 * 3600
+    assert [line["seconds"] for line in record.history] == [0, 0, 0]
 
 
 def test_the_reference_point_is_the_bases_own(prepared):
@@ -181,9 +168,25 @@ def test_the_reference_point_is_the_bases_own(prepared):
     assert points["loss"] == pytest.approx([0.6931472, 0.6931472])  # log 2: the base prefers nothing over itself
 
 
-def test_a_loss_that_is_not_finite_is_a_failed_trial(prepared, make, tmp_path):
-    config = make("wild", training__learning_rate=1e30)
-    record, _ = run_to_end(prepared, config, tmp_path)
-    assert record.state == "failed"
-    assert "the loss is not finite" in record.reason
-    assert Record.load(config.output) == record
+def test_what_tune_runs(prepared, make, monkeypatch):
+    """A trial that is over says again what it came to; one whose loss is not finite is worth nothing."""
+    task, measure = prepared
+    shared, told = make("sweep"), Lines()
+    monkeypatch.setattr(tuning.tune, "report", told.append)
+
+    def tell(name: str, **settings: object) -> Lines:
+        told.clear()
+        monkeypatch.setattr(tuning.tune, "get_context", lambda: SimpleNamespace(get_trial_name=lambda: name))
+        tuning.run_trial(settings, task, shared, measure, reference_points(task, measure))
+        return list(told)
+
+    first = tell("good", temperature=0.3)
+    assert [line["step"] for line in first] == [4, 8, 12]
+    assert tell("good", temperature=0.3) == first[-1:]
+    worthless = [{"hypervolume/accuracy": 0.0, "step": 12.0}]
+    assert tell("wild", **{"training.learning_rate": 1e30}) == worthless
+    assert tell("wild", **{"training.learning_rate": 1e30}) == worthless
+    failed = Record.load(shared.output / "trials" / "wild")
+    assert failed is not None
+    assert failed.state == "failed"
+    assert "the loss is not finite" in failed.reason

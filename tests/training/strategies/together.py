@@ -20,8 +20,9 @@ from cosdpo.data.batching import PreferenceData
 from cosdpo.errors import InputError
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.base import load_base
+from cosdpo.models.frozen_scorer import FrozenScorer
 from cosdpo.models.generation import generate
-from cosdpo.models.language_scorer import FrozenScorer, LanguageScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis
 from cosdpo.training.devices import base_dtype
 from cosdpo.training.loop import train_together

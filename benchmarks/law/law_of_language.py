@@ -14,7 +14,8 @@ from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.profile import divergence, profiles
 from cosdpo.models.base import load_base
-from cosdpo.models.language_scorer import FrozenScorer, LanguageScorer
+from cosdpo.models.frozen_scorer import FrozenScorer
+from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks.language import LanguageTask
 from cosdpo.training.loop import optimizer_for, train
@@ -51,12 +52,12 @@ def run(config: Config, sides: list[PreferenceData], ratios: list[float]) -> dic
     grid = das_dennis(len(config.objectives), config.partitions)
     along = [profiles(score, sides[1], w, beta, ratios, tokens) for w in grid]
     distances = [divergence(scorer, sides[1], len(sides[1]), w, beta, ratios, tokens) for w in grid]
-    found = {
+    measures = {
         name: [[getattr(of_w[r], name).tolist() for of_w in along] for r in range(len(ratios))]
         for name in ("accuracy", "loss")
     }
     kl = np.array(distances).T.tolist()
-    return {"seconds": clock.seconds, "ratios": ratios, "weights": grid.tolist(), **found, "kl": kl}
+    return {"seconds": clock.seconds, "ratios": ratios, "weights": grid.tolist(), **measures, "kl": kl}
 
 
 def law(config: Config, betas: list[float], seeds: int, folder: Path) -> dict[str, Any]:
@@ -67,15 +68,15 @@ def law(config: Config, betas: list[float], seeds: int, folder: Path) -> dict[st
     trained_at = config.temperatures[0]
     sides: list[PreferenceData] = []
 
-    def one(seed: int, beta: float) -> dict[str, Any]:
+    def trained(seed: int, beta: float) -> dict[str, Any]:
         ratios = [b / trained_at for b in betas] if beta == trained_at else [1.0]
         sides.extend([] if sides else referenced(config))
-        made = run(config.model_copy(update={"seed": seed, "temperature": beta}), sides, ratios)
+        made = run(config.changed({"seed": seed, "temperature": beta}), sides, ratios)
         print(f"language: beta {beta:g} seed {seed} trained in {made['seconds']:.0f} s", flush=True)
         return made
 
     every = [
-        {beta: kept(folder, f"language-{beta:g}-{seed}", lambda s=seed, b=beta: one(s, b)) for beta in betas}
+        {beta: kept(folder, f"language-{beta:g}-{seed}", lambda s=seed, b=beta: trained(s, b)) for beta in betas}
         for seed in range(seeds)
     ]
     return {
@@ -84,10 +85,10 @@ def law(config: Config, betas: list[float], seeds: int, folder: Path) -> dict[st
         "weights": every[0][trained_at]["weights"],
         **{
             measure: {
-                "trained": [[found[b][measure][found[b]["ratios"].index(1.0)] for b in betas] for found in every],
+                "trained": [[runs[b][measure][runs[b]["ratios"].index(1.0)] for b in betas] for runs in every],
                 "rescaled": [
-                    [found[trained_at][measure][found[trained_at]["ratios"].index(b / trained_at)] for b in betas]
-                    for found in every
+                    [runs[trained_at][measure][runs[trained_at]["ratios"].index(b / trained_at)] for b in betas]
+                    for runs in every
                 ],
             }
             for measure in MEASURES

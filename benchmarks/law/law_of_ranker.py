@@ -22,9 +22,9 @@ from cosdpo.evaluation.indicators import hypervolume
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.losses import rescale
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
-from cosdpo.models.standardiser import Standardiser
 from cosdpo.simplex import das_dennis
-from cosdpo.tasks.ranking import RankingTask, base_config, base_data
+from cosdpo.tasks.ranking import RankingTask
+from cosdpo.tasks.ranking.base_ranker import base_data, base_unit
 from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.training_state import Clock
 
@@ -33,7 +33,7 @@ DIRECTIONS = ((0.5, 0.5), (0.8, 0.2), (0.2, 0.8))
 
 
 @dataclass(frozen=True)
-class World:
+class Sides:
     """The data of one seed and its base ranker."""
 
     task: RankingTask
@@ -72,20 +72,19 @@ def fit(model: Any, data: RankingData, config: Config) -> float:
     return seconds
 
 
-def world(config: Config, folder: Path) -> World:
+def prepared(config: Config, folder: Path) -> Sides:
     """Reads the fold of a seed and trains its base ranker, whose checkpoint is put into `folder`."""
     task = RankingTask(config, read_split(config))
     lists = task.split.train
-    standardiser = Standardiser(len(lists.numbers), config.ranker.log1p, config.ranker.list_features)
-    standardiser.fit(lists.features)
+    unit = base_unit(config, lists)
     torch.manual_seed(config.seed)
-    base = BaseRanker.create(config, lists.numbers, standardiser)
-    fit(base, base_data(lists, config.data), base_config(config))
+    base = unit.create(unit.config, torch.device("cpu"))
+    fit(base, base_data(lists, config.data), unit.config)
     base.save(folder)
     with torch.no_grad():
         for side in (task.train, task.held_out):
             side.reference = base.scores(side.batch(range(len(side))).contexts).numpy()
-    return World(task, folder)
+    return Sides(task, folder)
 
 
 @torch.no_grad()
@@ -120,27 +119,27 @@ def one_law(config: Config, betas: list[float]) -> dict[str, Any]:
     """
     grid = das_dennis(len(config.objectives), config.partitions)
     trained_at = config.temperatures[0]
-    found: dict[str, list[Any]] = {
+    measured: dict[str, list[Any]] = {
         name: [] for name in ("same_network", "trained_anew", "reward", "trained", "rescaled")
     }
     with tempfile.TemporaryDirectory() as name:
-        data = world(config, Path(name))
+        data = prepared(config, Path(name))
         reference = data.held_out.reference.astype(np.float64)
         original, _ = data.scorer(config)
         at_trained = torch.from_numpy(scores_at(original, data.held_out, grid, config.temperatures))
         for beta in betas:
             rescaled = rescale(at_trained, torch.from_numpy(reference), beta / trained_at).numpy()
-            asked = [beta] * len(config.objectives)
-            anew, _ = data.scorer(config.model_copy(update={"temperature": beta}))
-            scores = scores_at(anew, data.held_out, grid, asked)
-            same = scores_at(original, data.held_out, grid, asked)
-            found["same_network"].append(float(np.abs(same - rescaled).max()))
-            found["trained_anew"].append(float(np.abs(data.centred(scores - rescaled)).max()))
-            found["reward"].append(float(np.abs(data.centred(scores - reference)).max()))
-            found["trained"].append([data.ndcg(row) for row in scores])
-            found["rescaled"].append([data.ndcg(row) for row in rescaled])
+            temperatures = [beta] * len(config.objectives)
+            anew, _ = data.scorer(config.changed({"temperature": beta}))
+            scores = scores_at(anew, data.held_out, grid, temperatures)
+            same = scores_at(original, data.held_out, grid, temperatures)
+            measured["same_network"].append(float(np.abs(same - rescaled).max()))
+            measured["trained_anew"].append(float(np.abs(data.centred(scores - rescaled)).max()))
+            measured["reward"].append(float(np.abs(data.centred(scores - reference)).max()))
+            measured["trained"].append([data.ndcg(row) for row in scores])
+            measured["rescaled"].append([data.ndcg(row) for row in rescaled])
     print(f"ranker: {config.ranker.parametrisation} seed {config.seed} done", flush=True)
-    return found
+    return measured
 
 
 def vectors(config: Config, seeds: int, folder: Path) -> list[dict[str, Any]]:
@@ -161,15 +160,14 @@ def one_run_for_all_vectors(config: Config) -> dict[str, Any]:
     grid = das_dennis(len(config.objectives), config.partitions)
     kappa = sum(config.temperatures)
     with tempfile.TemporaryDirectory() as name:
-        data = world(config, Path(name))
+        data = prepared(config, Path(name))
         base = np.array(data.ndcg(data.held_out.reference.astype(np.float64)))[:-1]
-        model = config.model.model_copy(update={"temperature_conditioned": True})
-        one, seconds = data.scorer(config.model_copy(update={"model": model}))
+        one, seconds = data.scorer(config.changed({"model.temperature_conditioned": True}))
         ndcg: dict[str, list[Any]] = {"conditioned": [], "separate": []}
         spent = 0.0
         for direction in DIRECTIONS:
             beta = [kappa * share for share in direction]
-            other, more = data.scorer(config.model_copy(update={"temperature": beta}))
+            other, more = data.scorer(config.changed({"temperature": beta}))
             spent += more
             for way, scorer in (("conditioned", one), ("separate", other)):
                 ndcg[way].append([data.ndcg(row) for row in scores_at(scorer, data.held_out, grid, beta)])
@@ -183,6 +181,5 @@ def one_run_for_all_vectors(config: Config) -> dict[str, Any]:
 
 def _of(config: Config, parametrisation: str, seed: int) -> Config:
     """The configuration of one seed, on a fold of its own."""
-    ranker = config.ranker.model_copy(update={"parametrisation": parametrisation})
-    data = config.data.model_copy(update={"fold": 1 + seed % max(config.data.folds, 1)})
-    return config.model_copy(update={"ranker": ranker, "data": data, "seed": seed})
+    fold = 1 + seed % max(config.data.folds, 1)
+    return config.changed({"ranker.parametrisation": parametrisation, "data.fold": fold, "seed": seed})

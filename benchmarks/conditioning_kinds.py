@@ -1,6 +1,6 @@
 """Conditioning kinds and scopes against each other on one task: hypervolume, ends and time over seeds.
 
-    python benchmarks/conditioning.py --config jobs/configs/stories.yaml --model.base FOLDER \
+    python benchmarks/conditioning_kinds.py --config jobs/configs/stories.yaml --model.base FOLDER \
         --data.train train.jsonl --data.validation validation.jsonl --output runs/conditioning
 
 Every combination of hyper_prompt, gated_lora and both with scope sequence and response is trained with seeds 0 to 2
@@ -15,16 +15,16 @@ from statistics import mean, pstdev, stdev
 
 import numpy as np
 import torch
-from law.language import referenced
+from law.law_of_language import referenced
 
 from cosdpo.cli.command_line import read_config
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.indicators import controllability, hypervolume
 from cosdpo.evaluation.profile import profile
+from cosdpo.experiment.job_checks import located
 from cosdpo.models.base import load_base
 from cosdpo.models.language_scorer import LanguageScorer
-from cosdpo.run import located
 from cosdpo.simplex import das_dennis
 from cosdpo.training.loop import optimizer_for, train
 from cosdpo.training.training_state import Clock
@@ -69,7 +69,7 @@ def main() -> None:
         rows = []
         for seed in range(chosen.seeds):
             settings = {"conditioning": kind, "scope": scope, "seed": seed}
-            rows.append(run(config.model_copy(update=settings), data))
+            rows.append(run(config.changed(settings), data))
             figures = " ".join(f"{k} {v:.4g}" for k, v in rows[-1].items())
             print(f"{kind:12s} {scope:8s} seed {seed} {figures}", flush=True)
         deviation = stdev if len(rows) > 1 else pstdev

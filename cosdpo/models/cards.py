@@ -1,0 +1,127 @@
+"""What checkpoints say of themselves in cosdpo.json: enough to build the model again before its weights are read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cosdpo.config import Config
+from cosdpo.errors import InputError
+
+CARD = "cosdpo.json"
+
+
+class Card(BaseModel):
+    """What all of them share: how they are read and written."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: ClassVar[str]
+    """What messages call a model with such a card."""
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The card of the checkpoint in `folder`.
+
+        Raises:
+            InputError: there is none, or another model's.
+        """
+        try:
+            return cls.model_validate_json((folder / CARD).read_bytes())
+        except OSError:
+            raise InputError(f"{folder} has no {CARD}; give the checkpoint folder of a {cls.kind}") from None
+        except ValidationError:
+            raise InputError(
+                f"{folder / CARD} is not that of a {cls.kind}; give the checkpoint folder of one"
+            ) from None
+
+    def write(self, folder: Path) -> None:
+        """Writes what `read` reads."""
+        (folder / CARD).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+
+
+class LanguageCard(Card):
+    """The card of a conditioned language model."""
+
+    kind = "conditioned language model"
+    format: Literal[1] = 1
+    task: Literal["language"] = "language"
+    base: str
+    objectives: list[str]
+    trained_temperature: list[float]
+    conditioning: Literal["hyper_prompt", "gated_lora", "both", "none"]
+    scope: Literal["sequence", "response"]
+    temperature_conditioned: bool
+    gates: Literal["affine", "quadratic"]
+    adapt_ends: bool
+    soft_tokens: int
+    prompt_template: str
+    response_template: str
+    append_eos: bool
+
+    @classmethod
+    def of(cls, config: Config) -> LanguageCard:
+        """The card of a run with this configuration."""
+        return cls(
+            base=config.model.base,
+            objectives=config.objectives,
+            trained_temperature=config.temperatures,
+            conditioning=config.conditioning,
+            scope=config.scope,
+            temperature_conditioned=config.model.temperature_conditioned,
+            gates=config.model.gates,
+            adapt_ends=config.model.adapt_ends,
+            soft_tokens=config.model.soft_tokens if config.conditioning in ("hyper_prompt", "both") else 0,
+            prompt_template=config.data.prompt_template,
+            response_template=config.data.response_template,
+            append_eos=config.data.append_eos,
+        )
+
+
+class NetworkCard(BaseModel):
+    """The shape of one network."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    architecture: Literal["transformer", "mlp"]
+    width: int
+    layers: int
+    heads: int
+    dropout: float
+
+    @classmethod
+    def of(cls, config: Config) -> NetworkCard:
+        """The shape that `config` asks for."""
+        return cls(**config.ranker.model_dump(include=set(cls.model_fields)))
+
+
+class BaseCard(Card):
+    """The card of a base ranker."""
+
+    kind = "base ranker"
+    format: Literal[1] = 1
+    task: Literal["base ranking"] = "base ranking"
+    numbers: list[int]
+    """Feature numbers of the inputs, from 1."""
+    log1p: bool
+    list_features: bool
+    network: NetworkCard
+
+
+class RankingCard(Card):
+    """The card of a conditioned ranker."""
+
+    kind = "conditioned ranker"
+    format: Literal[1] = 1
+    task: Literal["ranking"] = "ranking"
+    base: BaseCard
+    objectives: list[str]
+    auxiliary: dict[str, int]
+    """Feature numbers of the auxiliary objectives, which are no inputs."""
+    trained_temperature: list[float]
+    temperature_conditioned: bool
+    parametrisation: Literal["augmentation", "scratch"]
+    conditioning: Literal["concatenation", "gates", "both", "none"]
+    network: NetworkCard

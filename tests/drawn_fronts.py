@@ -1,0 +1,45 @@
+"""A front whose values are known, and the data of what was drawn of it."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from cosdpo.arrays import Floats
+from cosdpo.evaluation.front import Front, Measured, build
+from cosdpo.simplex import das_dennis
+
+
+def made_front(m: int, higher_is_better: bool = True, points: int = 4) -> Front:
+    """1 + weights above 1, or the loss 2 - weights below 2, with the base in the middle."""
+    weights = das_dennis(m, points)
+    values = 1 + weights if higher_is_better else 2 - weights
+    measured = Measured(values, np.full(m, 1.5), np.full(m, 1.0 if higher_is_better else 2.0), higher_is_better)
+    return build(
+        method="cos",
+        task="ranking",
+        objectives=["a", "b", "c", "d", "e"][:m],
+        seed=0,
+        trained_temperature=1.0,
+        train_seconds=1.0,
+        trained_parameters=1,
+        weights=weights,
+        metrics={"metric": measured},
+    )
+
+
+def dots(axes: Axes) -> Floats:
+    """Places of the trade-offs in a panel, [N, 2], in their order."""
+    return by_gid(axes, "point")[:, 0]
+
+
+def by_gid(axes: Axes, kind: str) -> Floats:
+    """Data of the artists of the trade-offs, [N, their length, 2], in the order of the trade-offs."""
+    found = {str(line.get_gid()): drawn(line) for line in axes.lines if str(line.get_gid()).startswith(f"{kind}-")}
+    return np.array([found[f"{kind}-{i}"] for i in range(len(found))])
+
+
+def drawn(line: Line2D) -> Floats:
+    """Data of a line, [its length, 2]."""
+    return np.asarray(line.get_xydata(), dtype=np.float64)
