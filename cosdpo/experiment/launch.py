@@ -13,6 +13,7 @@ from typing import Any
 
 import ray
 import torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cosdpo.config import Config
 from cosdpo.data.training_data import TrainingData
@@ -73,9 +74,19 @@ def _started(
     one would hold on to the GPU's memory.
     """
     calls = int(own_process or taken.gpus > 0)  # 0: any number
-    remote: Any = ray.remote(**taken.options, max_calls=calls, max_retries=config.scaling.max_failures)
+    options = taken.options | {"max_calls": calls, "max_retries": config.scaling.max_failures}
+    if taken == resources.NOTHING:
+        options["scheduling_strategy"] = _here()
+    remote: Any = ray.remote(**options)
     reference: ObjectRef = remote(work).remote(*arguments)
     return reference
+
+
+def _here() -> NodeAffinitySchedulingStrategy:
+    """This process's node: Ray Train puts its controller beside the one that asks, and a node that is taken away would
+    end all workers with it.
+    """
+    return NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
 
 
 def _train_alone(unit: Unit, data: TrainingData) -> Trained:

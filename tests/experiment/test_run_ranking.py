@@ -205,34 +205,19 @@ def test_on_a_given_base_at_several_temperatures(plain, make, test_lists):
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_not_run_again(plain, make, monkeypatch):
-    before = {path: path.stat().st_mtime_ns for path in plain.config.output.rglob("*.safetensors")}
-    monkeypatch.setattr(execute, "start_training", None)
-    (again,) = run(make("plain", resume=True))
-    assert (again.front, again.rankings, again.facts) == (plain.front, plain.rankings, plain.facts)
-    # Without its front it is measured again.
-    (plain.config.output / "front.json").unlink()
-    (again,) = run(make("plain", resume=True))
-    assert again.front == plain.front
-    assert {path: path.stat().st_mtime_ns for path in plain.config.output.rglob("*.safetensors")} == before
-
-
-@pytest.mark.slow
-def test_a_run_that_has_its_base_only_is_gone_on_with(plain, make):
-    config = make("cut", resume=True)
-    shutil.copytree(plain.config.output / "base", config.output / "base")
-    shutil.copy(plain.config.output / "config.yaml", config.output)
-    (again,) = run(config)
-    base = Path("base", "checkpoint", "model.safetensors")
-    assert (config.output / base).read_bytes() == (plain.config.output / base).read_bytes()
-    assert again.front.metrics == plain.front.metrics
-
-
-@pytest.mark.slow
-def test_two_workers_end_like_one(plain, make):
-    given = str(plain.config.output / "base" / "checkpoint")
-    (two,) = run(make("two", scaling__workers=2, training__micro_batch=2, model__base=given))
-    np.testing.assert_allclose(two.front.values("ndcg@10"), plain.front.values("ndcg@10"), atol=0.01)
+def test_resumed_it_does_what_is_missing(plain, make, tmp_path):
+    output = tmp_path / "copy"
+    shutil.copytree(plain.config.output, output)
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.safetensors")}
+    # All of it, then all but the front, then the base only.
+    for gone in ((), ("front.json",), ("front.json", "done.json", "checkpoint/model.safetensors")):
+        for name in gone:
+            (output / name).unlink()
+        (again,) = run(make("plain", output=output, resume=True))
+        changed = {path for path, at in before.items() if path.stat().st_mtime_ns != at}
+        assert changed == {output / name for name in gone if name.endswith("safetensors")}
+        assert (again.front.metrics, again.front.main) == (plain.front.metrics, plain.front.main)
+        assert (again.rankings, again.facts) == (plain.rankings, plain.facts)
 
 
 @pytest.mark.slow

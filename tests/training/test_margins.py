@@ -143,18 +143,6 @@ class TestMargins:
         for found, a, c in zip(margins.read(sources, config), REWARDS[0], REWARDS[2], strict=True):
             np.testing.assert_allclose(found, (0.3 * a + 0.2 * c) / 1.0)
 
-    def test_zero_margins_change_nothing_and_others_do(self, tmp_path):
-        config = configured([0.0, 1.0, 0.0])
-        zero = stored(tmp_path / "zero", [np.zeros(n) for n in CANDIDATES])
-        other = stored(tmp_path / "other", REWARDS[0])
-        for name, sources in (("plain", []), ("with-zero", [(zero, 0.3)]), ("with-other", [(other, 0.3)])):
-            run(config, tmp_path / name, sources)
-        for plain, same, moved in zip(
-            *(table(tmp_path / name) for name in ("plain", "with-zero", "with-other")), strict=True
-        ):
-            np.testing.assert_array_equal(same, plain)
-            assert np.abs(moved - plain).max() > 0.05
-
     @pytest.mark.parametrize("comparisons", ["pairwise", "listwise", "rankings"])
     def test_it_trains_by_the_published_loss(self, tmp_path, comparisons):
         """L = -log sigmoid((1 / w_j) [beta Delta r - sum_k w_k Delta r^k]), with the softmax for lists: the same

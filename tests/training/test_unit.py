@@ -114,7 +114,6 @@ class TestWhole:
         assert (left.steps, left.workers) == (12, 1)
         assert left.seconds > 0
         assert left.reward_seconds > 0
-        # Width 8, 2 layers on 10 inputs; the base has as many but the weights' and the gates' (see test_run_ranking).
         module = RankingScorer.load(whole / "checkpoint")
         count = sum(p.numel() for p in module.base.parameters())
         assert (left.parameters, left.base_parameters) == (
@@ -136,12 +135,6 @@ class TestWhole:
             trained(short, tmp_path / name)
         one, two = (load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("one", "two"))
         assert all(torch.equal(tensor, two[name]) for name, tensor in one.items())
-
-    def test_what_is_watched_takes_no_training_time(self, config, tmp_path):
-        seen: list[tuple[bool, float]] = []
-        ended = trained(config, tmp_path / "run", watch=lambda s, clock: seen.append((s.training, clock.seconds)))
-        assert [training for training, _ in seen] == [True] * 3
-        assert ended.seconds == seen[-1][1]
 
     def test_done_json_of_an_earlier_version(self, tmp_path):
         assert Trained.read(tmp_path) is None
