@@ -38,7 +38,7 @@ format: .venv/installed-dev
 	$(BIN)/ruff format
 
 docs: .venv/installed
-	$(BIN)/python -m cosdpo.cli.keys > docs/configuration.md
+	$(BIN)/python -m cosdpo.cli.reference_page > docs/configuration.md
 
 # Leaves runs/ alone.
 clean:

@@ -22,7 +22,7 @@ from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.evaluation.indicators import controllability, hypervolume
 from cosdpo.evaluation.profile import profile
-from cosdpo.experiment.checks import located
+from cosdpo.experiment.job_checks import located
 from cosdpo.models.base import load_base
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis
@@ -69,7 +69,7 @@ def main() -> None:
         rows = []
         for seed in range(chosen.seeds):
             settings = {"conditioning": kind, "scope": scope, "seed": seed}
-            rows.append(run(config.model_copy(update=settings), data))
+            rows.append(run(config.changed(settings), data))
             figures = " ".join(f"{k} {v:.4g}" for k, v in rows[-1].items())
             print(f"{kind:12s} {scope:8s} seed {seed} {figures}", flush=True)
         deviation = stdev if len(rows) > 1 else pstdev

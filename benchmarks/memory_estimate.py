@@ -32,7 +32,7 @@ from cosdpo.training.loop import optimizer_for
 
 
 @dataclass(frozen=True)
-class Case:
+class MemoryCase:
     model: PreTrainedConfig
     contexts: int
     prompt: int
@@ -56,9 +56,9 @@ def llama(width: int, inner: int, layers: int, heads: int, groups: int, vocabula
 
 
 CASES = {
-    "gpt2-124m": Case(GPT2Config(), 8, 64, 64, 2),
-    "llama-wide": Case(llama(1024, 2816, 12, 16, 4, 32_000), 4, 128, 128, 2),
-    "llama-deep": Case(llama(512, 2048, 24, 8, 8, 8_000), 8, 100, 60, 4),
+    "gpt2-124m": MemoryCase(GPT2Config(), 8, 64, 64, 2),
+    "llama-wide": MemoryCase(llama(1024, 2816, 12, 16, 4, 32_000), 4, 128, 128, 2),
+    "llama-deep": MemoryCase(llama(512, 2048, 24, 8, 8, 8_000), 8, 100, 60, 4),
 }
 
 

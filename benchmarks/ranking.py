@@ -43,7 +43,7 @@ from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData, graded_labels
 from cosdpo.data.ranking_splits import SYNTHETIC_SEED, fold_count, read_split
 from cosdpo.evaluation.ndcg import mean_ndcg
-from cosdpo.experiment.checks import located
+from cosdpo.experiment.job_checks import located
 from cosdpo.losses import conditioned_loss, labelled_for
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
 from cosdpo.models.standardiser import Standardiser
@@ -65,7 +65,7 @@ def train_ours(scorer: nn.Module, data: RankingData, config: Config) -> None:
 def default_config(batch: int) -> Config:
     """The default ranker with five objectives."""
     config = RankingTask.resolved(Config(task="ranking"))
-    return config.model_copy(update={"training": config.training.model_copy(update={"batch_size": batch})})
+    return config.changed({"training.batch_size": batch})
 
 
 def synthetic(config: Config, queries: int) -> RankingData:
@@ -125,10 +125,10 @@ def speed(batch: int, queries: int, turns: int) -> float:
         f"random batches of {size} are padded to {mean(widest):.0f}"
     )
     steps = len(data) // size
-    epoch = config.model_copy(update={"training": config.training.model_copy(update={"steps": steps})})
+    epoch = config.changed({"training.steps": steps})
     padded, slate = PaddedTraining(scorer, data, config), PaddedTraining(scorer, data, config, SLATE)
     sides: dict[str, Callable[[int], None]] = {
-        "ours": lambda turn: train_ours(scorer, data, epoch.model_copy(update={"seed": turn})),
+        "ours": lambda turn: train_ours(scorer, data, epoch.changed({"seed": turn})),
         "padded": padded.epoch,
         f"slate {SLATE}": slate.epoch,
     }
@@ -181,8 +181,7 @@ def ndcg(config: Config, seeds: int) -> float | None:
     for seed in range(seeds):
         folds = []
         for fold in range(1, fold_count(config.data) + 1):
-            data = config.data.model_copy(update={"fold": fold})
-            of_fold = config.model_copy(update={"seed": seed, "data": data})
+            of_fold = config.changed({"seed": seed, "data.fold": fold})
             split = read_split(of_fold)
             folds.append((our_ndcg(of_fold, split.train, split.held_out), lightgbm_ndcg(split.train, split.held_out)))
         ours, theirs = np.mean(folds, axis=0).tolist()
@@ -202,9 +201,7 @@ def peak() -> float:
 def memory(batch: int) -> float:
     """Peak memory of a full-size training, in GB."""
     config = default_config(batch)
-    data = config.data.model_copy(update={"synthetic_queries": FULL_SIZE})
-    training = config.training.model_copy(update={"steps": STEPS})
-    config = config.model_copy(update={"data": data, "training": training})
+    config = config.changed({"data.synthetic_queries": FULL_SIZE, "training.steps": STEPS})
 
     def note(what: str) -> None:
         print(f"{peak():.2f} GB after {what}", flush=True)

@@ -28,28 +28,20 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import numpy as np
 import torch
+from other_servers import Prompt, bare_forward, one_at_a_time, plain_base, static_by_generate, static_by_ours
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import (
-    AutoModelForCausalLM,
-    DynamicCache,
-    GPT2Config,
-    PreTrainedTokenizerBase,
-    PreTrainedTokenizerFast,
-    StaticCache,
-)
+from transformers import AutoModelForCausalLM, GPT2Config, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from cosdpo.config import Config
 from cosdpo.models.base import freeze, load_tokenizer
-from cosdpo.models.generation import generate
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.packing import ATTENTION
 from serve.engine import Engine, EngineSettings
-from serve.engine.requests import Generation
+from serve.engine.requests import Generation, SamplingParams
 
-Prompt = tuple[int, ...]
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-Run = Callable[[], tuple[int, float]]
-"""Tokens made and seconds taken."""
+Run = Callable[[], int]
+"""Answers all requests; returns how many tokens it made."""
 
 
 def clock() -> float:
@@ -79,19 +71,6 @@ def random_gpt2() -> tuple[LanguageScorer, PreTrainedTokenizerBase]:
     return scorer.eval(), PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", eos_token="w50256")
 
 
-def plain_base(scorer: LanguageScorer) -> torch.nn.Module:
-    """The base without peft's layers, with transformers' own attention: what others would serve."""
-    config = type(scorer.body.config).from_dict(scorer.body.config.to_dict())
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
-    weights = {
-        name.replace(".base_layer", ""): value
-        for name, value in scorer.model.get_base_model().state_dict().items()
-        if ".lora_" not in name
-    }
-    model.load_state_dict(weights)
-    return freeze(model)
-
-
 def requests(prompts: Sequence[Prompt], weights: Sequence[float], lengths: Sequence[int], card) -> list[Generation]:
     """Sampled requests at the trained temperature."""
     m = len(card.objectives)
@@ -101,7 +80,7 @@ def requests(prompts: Sequence[Prompt], weights: Sequence[float], lengths: Seque
             weights=(w, *[(1 - w) / (m - 1)] * (m - 1)),
             temperature=tuple(card.trained_temperature),
             max_new_tokens=length,
-            seed=i,
+            sampling=SamplingParams(seed=i),
         )
         for i, (prompt, w, length) in enumerate(zip(prompts, weights, lengths, strict=True))
     ]
@@ -118,84 +97,21 @@ def serve(engine: Engine, wanted: Sequence[Generation]) -> Run:
     async def everyone() -> int:
         return sum(await asyncio.gather(*map(answer, wanted)))
 
-    def run() -> tuple[int, float]:
-        began = clock()
-        return asyncio.run(everyone()), clock() - began
-
-    return run
-
-
-@torch.inference_mode()
-def one_at_a_time(model, prompts: Sequence[Prompt], tokens: int) -> tuple[int, float]:
-    """transformers' generate, request after request."""
-    began, made = clock(), 0
-    for prompt in prompts:
-        ids = torch.tensor([prompt])
-        out = model.generate(
-            ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=True, top_k=0, pad_token_id=0
-        )
-        made += out.shape[1] - len(prompt)
-    return made, clock() - began
-
-
-def batches(prompts: Sequence[Prompt], lengths: Sequence[int], size: int = 8):
-    """(prompts, lengths) of each static batch, in arrival order."""
-    return [(prompts[i : i + size], lengths[i : i + size]) for i in range(0, len(prompts), size)]
-
-
-@torch.inference_mode()
-def static_by_generate(model, prompts: Sequence[Prompt], lengths: Sequence[int]) -> tuple[int, float]:
-    """transformers' generate on left-padded batches; only the tokens that were asked for count."""
-    began, made = clock(), 0
-    for rows, wanted in batches(prompts, lengths):
-        longest = max(map(len, rows))
-        ids = torch.tensor([[0] * (longest - len(r)) + list(r) for r in rows])
-        mask = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in rows])
-        out = model.generate(
-            ids, attention_mask=mask, max_new_tokens=max(wanted), do_sample=True, top_k=0, pad_token_id=0
-        )
-        made += sum(min(out.shape[1] - longest, n) for n in wanted)
-    return made, clock() - began
-
-
-@torch.inference_mode()
-def static_by_ours(
-    scorer: LanguageScorer, prompts: Sequence[Prompt], lengths: Sequence[int], weights: torch.Tensor
-) -> tuple[int, float]:
-    """cosdpo.models.generation on batches; only the tokens that were asked for count."""
-    began, made, at = clock(), 0, 0
-    for rows, wanted in batches(prompts, lengths):
-        out = generate(scorer, [list(r) for r in rows], weights[at : at + len(rows)], None, max(wanted), 1.0)
-        made += sum(min(len(tokens), n) for tokens, n in zip(out, wanted, strict=True))
-        at += len(rows)
-    return made, clock() - began
-
-
-@torch.inference_mode()
-def bare_forward(model, prompts: Sequence[Prompt], tokens: int, static: bool) -> tuple[int, float]:
-    """The prompts at once, then a token per row and pass; prompts are of one length, tokens any."""
-    rows, length = len(prompts), len(prompts[0])
-    cache = StaticCache(model.config, max_cache_len=length + tokens) if static else DynamicCache(config=model.config)
-    began = clock()
-    model(torch.tensor(prompts), past_key_values=cache, use_cache=True, logits_to_keep=1)
-    token = torch.ones(rows, 1, dtype=torch.long)
-    for step in range(1, tokens):
-        position = torch.full((1, 1), length + step - 1)
-        model(token, past_key_values=cache, use_cache=True, position_ids=position)
-    return rows * tokens, clock() - began
+    return lambda: asyncio.run(everyone())
 
 
 def rates(sides: dict[str, Run], repeats: int) -> dict[str, float]:
     """Median tokens/s of each side, run in turn, after one run that warms up."""
-    found: dict[str, list[float]] = {name: [] for name in sides}
+    speeds: dict[str, list[float]] = {name: [] for name in sides}
     for repeat in range(repeats + 1):
         for name, run in sides.items():
-            made, seconds = run()
+            began = clock()
+            tokens = run()
             if repeat:
-                found[name].append(made / seconds)
-    for name, values in found.items():
+                speeds[name].append(tokens / (clock() - began))
+    for name, values in speeds.items():
         print(f"{name:44s} {median(values):9.1f} tokens/s   ({min(values):.1f} to {max(values):.1f})", flush=True)
-    return {name: median(values) for name, values in found.items()}
+    return {name: median(values) for name, values in speeds.items()}
 
 
 def read_arguments() -> argparse.Namespace:

@@ -29,7 +29,7 @@ import torch
 from law import figure, law_of_language, law_of_ranker, tables, tabular
 
 from cosdpo.cli.command_line import read_config
-from cosdpo.experiment.checks import located
+from cosdpo.experiment.job_checks import located
 
 
 def main() -> None:
@@ -44,7 +44,7 @@ def main() -> None:
     chosen, rest = own.parse_known_args()
     torch.set_num_threads(1)
     config = read_config(rest, __doc__)
-    config = config.model_copy(update={"temperature": chosen.trained})
+    config = config.changed({"temperature": chosen.trained})
     folder, trained_at, others = config.output.resolve(), chosen.trained, chosen.betas
 
     exact = tabular.law(trained_at, others, chosen.seeds)

@@ -120,7 +120,7 @@ def ours(scope: str, bf16: bool, count: int, batch: int) -> dict[str, float]:
     scores = [[[1.0, 0.0], [0.0, 1.0]]] * len(contexts)
     data = PreferenceData(contexts, scores, [np.zeros(2)] * len(contexts), config.data)
     optimizer = optimizer_for(scorer, config)
-    warm = config.model_copy(update={"training": config.training.model_copy(update={"steps": 1})})
+    warm = config.changed({"training.steps": 1})
     arguments = (lambda line: None, lambda clock: None)
     train(scorer, data, warm, optimizer, Clock(), *arguments)
     Path("/proc/self/clear_refs").write_text("5")

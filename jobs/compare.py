@@ -8,7 +8,7 @@
 --plan prints the runs and what they would cost. Killed, it goes on with what is missing by --resume.
 """
 
-from cosdpo.cli.command_line import main
+from cosdpo.cli import main
 from cosdpo.config import Config
 
 

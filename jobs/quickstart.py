@@ -10,20 +10,20 @@ and vivid. Base model and preferences are made once and cached, as ordinary file
 import sys
 from pathlib import Path
 
-from cosdpo.cli.command_line import main
+from cosdpo.cli import main
 from cosdpo.config import Config
 
 CONFIG = Path(__file__).parent / "configs" / "quickstart.yaml"
 
 
 def job(config: Config) -> None:
-    from cosdpo.experiment import checks
+    from cosdpo.experiment import job_checks
     from cosdpo.experiment.run import run
     from cosdpo.reports.finish import finish_runs
     from cosdpo.tasks.demo import with_demo_data
 
     if not config.resume:  # early, before the data is made; what is resumed is checked with its files in place
-        checks.check(checks.located(config))
+        job_checks.check(job_checks.located(config))
     finish_runs(run(with_demo_data(config)), samples=True)
 
 

@@ -9,7 +9,7 @@ Every trial is a run folder under OUTPUT/trials; best.yaml is the best one's con
 Killed, it goes on by --resume without losing a finished trial. Without model and data it uses the synthetic reviews.
 """
 
-from cosdpo.cli.command_line import main
+from cosdpo.cli import main
 from cosdpo.config import Config
 
 

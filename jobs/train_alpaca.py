@@ -11,7 +11,7 @@ overridden, and the job says in one line what is missing.
 import sys
 from pathlib import Path
 
-from cosdpo.cli.command_line import main
+from cosdpo.cli import main
 from cosdpo.config import Config
 
 CONFIG = Path(__file__).parent / "configs" / "alpaca.yaml"

@@ -6,7 +6,7 @@
 Any causal language model of the GPT-2 or Llama family will do as --model.base, from the hub or a folder.
 """
 
-from cosdpo.cli.command_line import main
+from cosdpo.cli import main
 from cosdpo.config import Config
 
 

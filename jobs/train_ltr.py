@@ -8,7 +8,7 @@ Without data it ranks a synthetic data set in MSLR's form. Without --model.base 
 label first. With folds in the data (or --data.folds N) it cross-validates; --data.fold K runs one of them.
 """
 
-from cosdpo.cli.command_line import main
+from cosdpo.cli import main
 from cosdpo.config import Config
 
 

@@ -21,22 +21,20 @@ from contextlib import redirect_stdout
 from types import FrameType
 from typing import Any
 
+from cosdpo.cli.command_line import framed, read
 from cosdpo.errors import InputError
 from cosdpo.models.cards import CARD
 from serve import checkpoint
-from serve.flags import read
 from serve.service_settings import ServiceSettings, check_address
+
+USAGE = (
+    "python -m serve --checkpoint DIR [--port N] [--host ADDRESS --keys FILE] [--config FILE.yaml] [--key VALUE ...]"
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Serves until it is told to stop. Wrong input is one line on stderr and exit code 2."""
-    try:
-        settings = read(argv, __doc__ or "")
-        settings = checked(settings)
-        run(settings)
-    except InputError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+    framed(lambda: run(checked(read(ServiceSettings, argv, __doc__, usage=USAGE))))
 
 
 def checked(settings: ServiceSettings) -> ServiceSettings:
@@ -59,7 +57,7 @@ def checked(settings: ServiceSettings) -> ServiceSettings:
         from cosdpo.models.cards import LanguageCard
 
         load_config(settings.base or LanguageCard.read(settings.checkpoint).base)
-    return settings.model_copy(update={"port": port})
+    return settings.changed({"port": port})
 
 
 def run(settings: ServiceSettings) -> None:

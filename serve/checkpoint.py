@@ -15,7 +15,7 @@ from typing import Any, Literal
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
 from cosdpo.models.cards import CARD, LanguageCard, RankingCard
-from serve.http.backend import Description
+from serve.http.schema import ModelSent
 
 Task = Literal["language", "ranking"]
 WEIGHTS: Mapping[Task, tuple[str, ...]] = {
@@ -39,19 +39,22 @@ def task_of(folder: Path) -> Task:
         raise InputError(f"checkpoint {folder} has no readable {CARD}; {mend}") from None
     if task not in WEIGHTS:
         raise InputError(f"checkpoint {folder} is that of a {task} model; give one with trade-offs")
-    if found := next((path for pattern in PICKLES for path in folder.glob(pattern)), None):
-        raise InputError(f"checkpoint {folder} holds {found.name}, perhaps a pickle; only safetensors are served")
+    if pickle := next((path for pattern in PICKLES for path in folder.glob(pattern)), None):
+        raise InputError(f"checkpoint {folder} holds {pickle.name}, perhaps a pickle; only safetensors are served")
     if missing := [name for name in WEIGHTS[task] if not (folder / name).is_file()]:
         raise InputError(f"checkpoint {folder} lacks {missing[0]}; give a whole checkpoint")
     served: Task = task
     return served
 
 
-def described(
-    folder: Path, card: LanguageCard | RankingCard, name: str, smallest_temperature: float | None
-) -> Description:
-    """What is served of the checkpoint in `folder` with this card."""
-    return Description(
+def described(folder: Path, card: LanguageCard | RankingCard, name: str, smallest_ratio: float) -> ModelSent:
+    """What is served of the checkpoint in `folder` with this card.
+
+    Args:
+        smallest_ratio: of a request's to the trained temperature; 0 where any is answered.
+    """
+    smallest = smallest_ratio * sum(card.trained_temperature) / len(card.trained_temperature)
+    return ModelSent(
         id=identity(folder, name),
         created=created(folder),
         task=card.task,
@@ -59,7 +62,7 @@ def described(
         trained_temperature=card.trained_temperature,
         temperature_conditioned=card.temperature_conditioned,
         scope=card.scope if isinstance(card, LanguageCard) else None,
-        smallest_temperature=smallest_temperature,
+        smallest_temperature=float(f"{smallest:.12g}") if smallest else None,
     )
 
 

@@ -21,25 +21,27 @@ import torch
 from ray import serve
 
 from cosdpo.errors import InputError
-from serve.http.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff
+from serve.http.backend import Part, TextRequest
 from serve.http.service_errors import ServiceError
+from serve.http.trade_off import EffectivePolicy
 from serve.language_service import LanguageService
 from serve.ranking_service import RankingService
+from serve.served_checkpoint import ServedCheckpoint
 from serve.service_settings import ServiceSettings
 
 log = logging.getLogger("ray.serve")
 
 
 class Replica:
-    """What replicas of both tasks share; the methods are those of backend.Backend."""
+    """What replicas of both tasks share."""
 
-    kind: type[LanguageService] | type[RankingService]
+    kind: type[ServedCheckpoint]
 
     def __init__(self, settings: ServiceSettings) -> None:
         """Waits for `reconfigure` to name the checkpoint."""
         torch.set_num_threads(settings.engine.threads or max(1, int(settings.cpus)))
         self.settings = settings
-        self.service: LanguageService | RankingService | None = None
+        self.service: ServedCheckpoint | None = None
         self.wanted: dict[str, str] = {}
         self.replacing = asyncio.Lock()
         self.failed_reloads = 0
@@ -62,53 +64,35 @@ class Replica:
         if self.service is not None and not await self.service.healthy():
             raise RuntimeError("the step loop stands still")
 
-    async def generate(self, ask: Ask) -> AsyncIterator[EffectivePolicy | Part | ServiceError]:
+    async def generate(self, wanted: TextRequest) -> AsyncIterator[EffectivePolicy | Part | ServiceError]:
         """The policy, then parts; or a refusal at any point."""
         try:
-            async with aclosing(self._current().generate(ask)) as parts:
+            async with aclosing(self.current().generate(wanted)) as parts:
                 async for part in parts:
                     yield part
         except ServiceError as error:
             yield error
 
-    async def score(self, trade_off: TradeOff, prompt: str, candidates: list[str]) -> Scored | ServiceError:
-        """Scores of responses, or a refusal."""
+    async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """What `method` of http.backend.Backend answers, or a refusal; remote.RemoteBackend gives it its types back."""
         try:
-            return await self._current().score(trade_off, prompt, candidates)
+            return await getattr(self.current(), method)(*arguments, **named)
         except ServiceError as error:
             return error
-
-    async def rank(self, trade_off: TradeOff, features: list[list[float]]) -> Ranked | ServiceError:
-        """Scores of documents, or a refusal."""
-        try:
-            return await self._current().rank(trade_off, features)
-        except ServiceError as error:
-            return error
-
-    async def front(self) -> dict[str, Any] | None:
-        """The run's front."""
-        return await self._current().front()
-
-    async def describe(self) -> Description:
-        """What is served."""
-        return await self._current().describe()
-
-    async def healthy(self) -> bool:
-        """Whether answers come."""
-        return await self._current().healthy()
 
     async def stats(self) -> dict[str, dict[str, float]]:
         """State of this replica."""
-        (state,) = (await self._current().stats()).values()
+        (state,) = (await self.current().stats()).values()
         return {serve.get_replica_context().replica_tag: {**state, "failed_reloads": self.failed_reloads}}
 
-    def _current(self) -> LanguageService | RankingService:
+    def current(self) -> ServedCheckpoint:
+        """The checkpoint that answers new requests."""
         assert self.service is not None  # Ray Serve calls reconfigure first
         return self.service
 
-    async def _loaded(self, wanted: dict[str, str]) -> LanguageService | RankingService:
+    async def _loaded(self, wanted: dict[str, str]) -> ServedCheckpoint:
         folder, base, name = Path(wanted["checkpoint"]), wanted.get("base", ""), wanted.get("name", "")
-        load: Callable[..., LanguageService | RankingService] = self.kind
+        load: Callable[..., ServedCheckpoint] = self.kind
         service = await asyncio.to_thread(load, folder, self.settings, base, name)
         await service.warm_up()
         return service
@@ -125,7 +109,7 @@ class Replica:
                     "reload failed, the old checkpoint stays: %s", error, exc_info=not isinstance(error, InputError)
                 )
                 return
-            old, self.service = self._current(), loaded
+            old, self.service = self.current(), loaded
             log.info("serving %s now", loaded.description.id)
         await old.retire()
 

@@ -6,9 +6,9 @@ request (its n texts, its prompts) become one.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +19,21 @@ from cosdpo.data.tokenization import tokenize_prompts
 from cosdpo.errors import InputError
 from cosdpo.models.base import load_tokenizer
 from cosdpo.models.language_scorer import LanguageScorer
-from cosdpo.models.temperature import SMALLEST_RATIO, ratio, temperatures
-from cosdpo.simplex import normalise
+from cosdpo.models.temperature import SMALLEST_RATIO
 from cosdpo.training.devices import dtype_of
 from serve import checkpoint
-from serve.engine import Engine
+from serve.engine import Engine, Stream
 from serve.engine.requests import EngineStopped, Generation, QueueFull
-from serve.http.backend import Ask, Description, EffectivePolicy, Message, Part, Ranked, Scored, TradeOff, only
+from serve.http.backend import Part, PlainMessage, Scored, TextRequest
 from serve.http.service_errors import ServiceError, blaming, busy, unavailable
-from serve.merging import Pace, Stream, joined, merged
+from serve.http.trade_off import EffectivePolicy, TradeOff
+from serve.merging import Pace, joined, merged
+from serve.served_checkpoint import ServedCheckpoint
 from serve.service_settings import ServiceSettings
 
 
-class LanguageService:
-    """One language checkpoint, loaded and running; it never changes. See backend.Backend for its methods."""
+class LanguageService(ServedCheckpoint):
+    """One language checkpoint, loaded and running."""
 
     def __init__(
         self,
@@ -60,26 +61,20 @@ class LanguageService:
         self.card = self.scorer.card
         self.tokenizer = load_tokenizer(base or self.card.base)
         self.engine: Engine = (start or _engine(settings))(self.scorer, self.tokenizer)
-        self.folder = folder
         self.pace = Pace()
         positions = int(self.scorer.body.config.max_position_embeddings)
         self.room = positions - self.card.soft_tokens + 1
-        smallest = SMALLEST_RATIO * sum(self.card.trained_temperature) / len(self.card.trained_temperature)
-        self.description = checkpoint.described(folder, self.card, name, float(f"{smallest:.12g}"))
+        super().__init__(folder, self.scorer, name, SMALLEST_RATIO)
 
-    async def describe(self) -> Description:
-        """What is served."""
-        return self.description
-
-    async def generate(self, ask: Ask) -> AsyncGenerator[EffectivePolicy | Part, None]:
+    async def generate(self, wanted: TextRequest) -> AsyncGenerator[EffectivePolicy | Part, None]:
         """The policy, then the parts of all texts."""
-        policy = self._policy(ask.trade_off)
+        policy = self.policy(wanted.trade_off)
         streams = self._submit(
-            [request for prompt in ask.prompts for request in self._generations(ask, prompt, policy)]
+            [request for prompt in wanted.prompts for request in self._generations(wanted, prompt, policy)]
         )
         try:
             yield policy
-            parts = merged(streams, self.pace) if ask.stream else joined(streams)
+            parts = merged(streams, self.pace) if wanted.stream else joined(streams)
             async with aclosing(parts):
                 async for part in parts:
                     yield part
@@ -91,7 +86,7 @@ class LanguageService:
 
     async def score(self, trade_off: TradeOff, prompt: str, candidates: list[str]) -> Scored:
         """Scores of given responses."""
-        policy = self._policy(trade_off)
+        policy = self.policy(trade_off)
         with blaming("prompt"):
             (context,) = tokenize_prompts(self.tokenizer, [self._in_template(prompt)])
         end = [self.tokenizer.eos_token_id] if self.card.append_eos else []
@@ -115,17 +110,9 @@ class LanguageService:
             raise unavailable("the model stopped while it answered; send the request again") from None
         return Scored(policy, list(scores.tuned), list(scores.base), [len(row) for row in rows])
 
-    async def rank(self, trade_off: TradeOff, features: list[list[float]]) -> Ranked:
-        """A language model ranks nothing."""
-        raise ServiceError(400, only("ranking", "language"), code="wrong_task")
-
-    async def front(self) -> dict[str, Any] | None:
-        """The run's front and a prompt of its report."""
-        found = await asyncio.to_thread(checkpoint.front, self.folder)
-        if found is None:
-            return None
-        example = checkpoint.example_prompt(self.folder, self.card.prompt_template)
-        return {**found, "checkpoint": self.description.id, "example_prompt": example}
+    def example(self) -> dict[str, Any]:
+        """A prompt of the run's report."""
+        return {"example_prompt": checkpoint.example_prompt(self.folder, self.card.prompt_template)}
 
     async def healthy(self) -> bool:
         """Whether the engine's steps go on."""
@@ -137,9 +124,9 @@ class LanguageService:
         return {"local": {name: getattr(stats, name) for name in stats.__slots__}}
 
     async def warm_up(self) -> None:
-        """Answers once, so that whoever is told that the service is ready need not pay for first times."""
-        ask = Ask(trade_off=TradeOff(), prompts=("Hello",), max_new_tokens=1)
-        async with aclosing(self.generate(ask)) as parts:
+        """Writes a token."""
+        hello = TextRequest(trade_off=TradeOff(), prompts=("Hello",), max_new_tokens=1)
+        async with aclosing(self.generate(hello)) as parts:
             async for _ in parts:
                 pass
 
@@ -148,43 +135,32 @@ class LanguageService:
         await self.engine.drain()
         self.engine.stop()
 
-    def _policy(self, asked: TradeOff) -> EffectivePolicy:
-        check_model(asked.model, self.description.id)
-        objectives = self.card.objectives
-        with blaming("weights"):
-            weights = normalise([1.0] * len(objectives) if asked.weights is None else asked.weights, objectives)
-        with blaming(asked.beta):
-            beta = temperatures(asked.temperature, self.card.trained_temperature, self.card.temperature_conditioned)
-            ratio(beta, self.card.trained_temperature, SMALLEST_RATIO)
-        return EffectivePolicy(self.description.id, objectives, weights.tolist(), beta.tolist())
-
-    def _generations(self, ask: Ask, prompt: str | tuple[Message, ...], policy: EffectivePolicy) -> list[Generation]:
+    def _generations(
+        self, wanted: TextRequest, prompt: str | tuple[PlainMessage, ...], policy: EffectivePolicy
+    ) -> list[Generation]:
+        """What the engine is asked for: the continuations of one prompt."""
         text = prompt if isinstance(prompt, str) else self._chat(prompt)
-        with blaming(ask.prompt_field):
+        with blaming(wanted.prompt_field):
             (ids,) = tokenize_prompts(self.tokenizer, [self._in_template(text)])
         room = self.room - len(ids)
-        if room < (ask.max_new_tokens or 1):
-            over = ask.prompt_field if room < 1 else ask.length_field
+        if room < (wanted.max_new_tokens or 1):
+            over = wanted.prompt_field if room < 1 else wanted.length_field
             raise ServiceError(
                 400,
                 f"{over}: the prompt has {len(ids)} tokens and leaves room for {max(0, room)} new ones",
                 param=over,
                 code="context_length_exceeded",
             )
+        seed = wanted.sampling.seed
         return [
             Generation(
                 prompt=tuple(ids),
                 weights=tuple(policy.weights),
                 temperature=tuple(policy.temperature),
-                max_new_tokens=ask.max_new_tokens or min(ask.default_new_tokens, room),
-                sampling_temperature=ask.sampling_temperature,
-                top_p=ask.top_p,
-                top_k=ask.top_k,
-                stop=ask.stop,
-                seed=None if ask.seed is None else (ask.seed + i) % 2**63,
-                logprobs=ask.logprobs,
+                max_new_tokens=wanted.max_new_tokens or min(wanted.default_new_tokens, room),
+                sampling=replace(wanted.sampling, seed=None if seed is None else (seed + i) % 2**63),
             )
-            for i in range(ask.n)
+            for i in range(wanted.n)
         ]
 
     def _submit(self, requests: Sequence[Generation]) -> list[Stream]:
@@ -208,7 +184,7 @@ class LanguageService:
     def _in_template(self, prompt: str) -> str:
         return self.card.prompt_template.replace("{prompt}", prompt)
 
-    def _chat(self, messages: Sequence[Message]) -> str:
+    def _chat(self, messages: Sequence[PlainMessage]) -> str:
         """The chat as text: by the tokenizer's template, or one paragraph per message where it has none."""
         if not self.tokenizer.chat_template:
             return "\n\n".join(message["content"] for message in messages)
@@ -221,14 +197,6 @@ class LanguageService:
                 400, f"messages: the model's chat template refuses them: {error.message}", param="messages"
             ) from None
         return str(text)
-
-
-def check_model(asked: str | None, served: str) -> None:
-    """Raises ServiceError (404) unless `asked` is the served checkpoint's id or its name."""
-    if asked is not None and asked not in (served, served.rpartition("-")[0]):
-        raise ServiceError(
-            404, f"there is no such model here; /v1/models has {served}", param="model", code="model_not_found"
-        )
 
 
 def _engine(settings: ServiceSettings) -> Callable[[LanguageScorer, PreTrainedTokenizerBase], Engine]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
+from serve.engine import Stream
 from serve.engine.requests import Chunk
 from serve.http.backend import Part
 
@@ -28,16 +28,6 @@ class Pace:
     def seconds(self) -> float:
         """Shortest time between two parts of a text after its first."""
         return min(max(SHORTEST, SECONDS_PER_PART * self.texts), LONGEST)
-
-
-class Stream(Protocol):
-    """What the engine gives for a request (serve.engine.Stream)."""
-
-    def __aiter__(self) -> AsyncIterator[Chunk]:
-        """The chunks; those that came since the last are joined."""
-
-    def cancel(self) -> None:
-        """Frees what the request takes; harmless when it has ended."""
 
 
 async def merged(streams: Sequence[Stream], pace: Pace) -> AsyncGenerator[Part, None]:

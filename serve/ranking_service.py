@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +13,11 @@ import torch
 from cosdpo.arrays import Singles
 from cosdpo.data.packed_lists import PackedLists
 from cosdpo.models.ranking_scorer import RankingScorer
-from cosdpo.models.temperature import temperatures
-from cosdpo.simplex import normalise
 from serve import checkpoint
-from serve.http.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff, only
+from serve.http.backend import Ranked
 from serve.http.service_errors import ServiceError, blaming, busy
-from serve.language_service import check_model
+from serve.http.trade_off import EffectivePolicy, TradeOff
+from serve.served_checkpoint import ServedCheckpoint
 from serve.service_settings import ServiceSettings
 
 BATCH_DOCUMENTS = 8192
@@ -35,8 +33,8 @@ class _Waiting:
     scores: asyncio.Future[tuple[list[float], list[float]]]
 
 
-class RankingService:
-    """One ranker, loaded; it never changes. See backend.Backend for its methods."""
+class RankingService(ServedCheckpoint):
+    """One ranker, loaded."""
 
     def __init__(self, folder: Path, settings: ServiceSettings, base: str = "", name: str = "") -> None:
         """Loads the checkpoint; `base` is part of it and not read.
@@ -47,39 +45,18 @@ class RankingService:
         checkpoint.task_of(folder)
         self.scorer = RankingScorer.load(folder, "cuda" if settings.gpus else "cpu")
         self.card = self.scorer.card
-        self.folder = folder
+        super().__init__(folder, self.scorer, name)
         self.waiting: list[_Waiting] = []
         self.scoring: asyncio.Task[None] | None = None
         self.lists = self.batches = 0
-        self.description = checkpoint.described(folder, self.card, name, smallest_temperature=None)
-
-    async def describe(self) -> Description:
-        """What is served."""
-        return self.description
-
-    async def generate(self, ask: Ask) -> AsyncGenerator[EffectivePolicy | Part, None]:
-        """A ranker writes nothing."""
-        raise ServiceError(400, only("text", "ranking"), code="wrong_task")
-        yield  # type: ignore[unreachable]  # makes this an iterator
-
-    async def score(self, trade_off: TradeOff, prompt: str, candidates: list[str]) -> Scored:
-        """A ranker reads no text."""
-        raise ServiceError(400, only("text", "ranking"), code="wrong_task")
 
     async def rank(self, trade_off: TradeOff, features: list[list[float]]) -> Ranked:
         """Scores of the documents of one query."""
-        check_model(trade_off.model, self.description.id)
-        objectives = self.card.objectives
-        with blaming("weights"):
-            asked = [1.0] * len(objectives) if trade_off.weights is None else trade_off.weights
-            weights = normalise(asked, objectives)
-        with blaming("temperature"):
-            beta = temperatures(trade_off.temperature, self.card.trained_temperature, self.card.temperature_conditioned)
+        policy = self.policy(trade_off)
         with blaming("features"):
             rows = self.scorer.inputs(features)
         if len(self.waiting) >= MOST_WAITING:
             raise busy(1.0)
-        policy = EffectivePolicy(self.description.id, objectives, weights.tolist(), beta.tolist())
         waiting = _Waiting(rows, policy, asyncio.get_running_loop().create_future())
         self.waiting.append(waiting)
         if self.scoring is None or self.scoring.done():
@@ -93,15 +70,10 @@ class RankingService:
             )
         return Ranked(policy, scores, base)
 
-    async def front(self) -> dict[str, Any] | None:
-        """The run's front and a query that it held out."""
-        found = await asyncio.to_thread(checkpoint.front, self.folder)
-        if found is None:
-            return None
+    def example(self) -> dict[str, Any]:
+        """A query that the run held out."""
         numbers = self.card.base.numbers
         return {
-            **found,
-            "checkpoint": self.description.id,
             "example_features": checkpoint.example_features(self.folder, len(numbers)),
             "feature_names": [f"feature {number}" for number in numbers],
         }
@@ -137,13 +109,13 @@ class RankingService:
                 continue
             self.lists, self.batches = self.lists + len(lists), self.batches + 1
             try:
-                found = await asyncio.to_thread(self._scores, lists)
+                scores_of_lists = await asyncio.to_thread(self._scores, lists)
             except Exception as error:
                 for waiting in lists:
                     if not waiting.scores.done():
                         waiting.scores.set_exception(error)
                 continue
-            for waiting, pair in zip(lists, found, strict=True):
+            for waiting, pair in zip(lists, scores_of_lists, strict=True):
                 if not waiting.scores.done():
                     waiting.scores.set_result(pair)
 

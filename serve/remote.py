@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from typing import Any, TypeVar, cast
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine
+from typing import Any, Concatenate, ParamSpec, TypeVar, cast
 
 from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serve.http.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff
+from serve.http.backend import Backend, Part, TextRequest
 from serve.http.service_errors import ServiceError, busy, unavailable
+from serve.http.trade_off import EffectivePolicy
 
-Answer = TypeVar("Answer")
+Arguments = ParamSpec("Arguments")
+Reply = TypeVar("Reply")
 ATTEMPTS = 3
 """How often a request is sent before it is given up, when its replica dies before the first piece of the answer."""
 STATS_SECONDS = 2.0
 """How long replicas may take to report their state."""
 DIED = "the replica that answered died; send the request again"
+
+
+def _forwarded(
+    method: Callable[Concatenate[Any, Arguments], Awaitable[Reply]],
+) -> Callable[Concatenate[RemoteBackend, Arguments], Coroutine[Any, Any, Reply]]:
+    """A method that sends its arguments to a replica's `method`, with the types of that one."""
+
+    async def forward(self: RemoteBackend, /, *arguments: Arguments.args, **named: Arguments.kwargs) -> Reply:
+        return cast(Reply, await self.call(method.__name__, *arguments, **named))
+
+    return forward
 
 
 class RemoteBackend:
@@ -29,12 +42,12 @@ class RemoteBackend:
         self.handle = handle
         self.streaming = handle.options(stream=True)
 
-    async def generate(self, ask: Ask) -> AsyncGenerator[EffectivePolicy | Part, None]:
+    async def generate(self, wanted: TextRequest) -> AsyncGenerator[EffectivePolicy | Part, None]:
         """The policy, then parts. Until the first part is there, another replica may take over unseen."""
         self._check_loaded()
         for attempt in range(ATTEMPTS):
             begun = False
-            response: Any = self.streaming.generate.remote(ask)
+            response: Any = self.streaming.generate.remote(wanted)
             try:
                 opening: EffectivePolicy | None = None
                 async for item in response:
@@ -58,25 +71,14 @@ class RemoteBackend:
             finally:
                 response.cancel()
 
-    async def score(self, trade_off: TradeOff, prompt: str, candidates: list[str]) -> Scored:
-        """Scores of responses."""
-        return cast(Scored, await self._call("score", trade_off, prompt, candidates))
-
-    async def rank(self, trade_off: TradeOff, features: list[list[float]]) -> Ranked:
-        """Scores of documents."""
-        return cast(Ranked, await self._call("rank", trade_off, features))
-
-    async def front(self) -> dict[str, Any] | None:
-        """The run's front."""
-        return cast("dict[str, Any] | None", await self._call("front"))
-
-    async def describe(self) -> Description:
-        """What is served."""
-        return cast(Description, await self._call("describe"))
+    describe = _forwarded(Backend.describe)
+    score = _forwarded(Backend.score)
+    rank = _forwarded(Backend.rank)
+    front = _forwarded(Backend.front)
 
     async def healthy(self) -> bool:
         """Whether a replica's answers come; while the first is loading, nothing is wrong."""
-        return not self._loaded() or cast(bool, await self._call("healthy"))
+        return not self._loaded() or cast(bool, await self.call("healthy"))
 
     async def stats(self) -> dict[str, dict[str, float]]:
         """State of every replica that reports in time."""
@@ -90,10 +92,11 @@ class RemoteBackend:
         if not self._loaded():
             raise unavailable("the model is loading; send the request again in a moment")
 
-    async def _call(self, method: str, *arguments: Any) -> Any:
+    async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """What a replica's `method` answers; another one is asked where it dies."""
         self._check_loaded()
         for _ in range(ATTEMPTS):
-            response = getattr(self.handle, method).remote(*arguments)
+            response: Any = self.handle.call.remote(method, *arguments, **named)
             try:
                 answer = await response
             except RayActorError:

@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from cosdpo.config.section import Positive, Section
 from cosdpo.errors import InputError
 from serve.engine.engine_settings import EngineSettings
 from serve.http.access import is_local
-from serve.http.limits import Limits, Positive
+from serve.http.limits import Limits
 from serve.keys import HASH, read
 
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class ServiceSettings(BaseModel):
+class ServiceSettings(Section):
     """The service. Unknown settings are refused."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True, frozen=True)
 
     checkpoint: Path
     """Checkpoint folder of a run, of a language model or a ranker."""

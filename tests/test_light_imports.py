@@ -10,7 +10,7 @@ ABSENT = (
     *("ray", "pyarrow", "pymoo", "scipy", "moocore", "tensorboard", "matplotlib", "jinja2", "datasets", "optuna"),
     *("fastapi", "starlette", "rich", "pandas"),
 )
-MODULES = ["cosdpo.models", "cosdpo.training.loop", "cosdpo.training.objective"]
+MODULES = ["cosdpo.models", "cosdpo.training.loop", "cosdpo.training.objective", "serve.engine"]
 """Each with all its submodules."""
 
 SCRIPT = """

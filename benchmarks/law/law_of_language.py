@@ -71,7 +71,7 @@ def law(config: Config, betas: list[float], seeds: int, folder: Path) -> dict[st
     def trained(seed: int, beta: float) -> dict[str, Any]:
         ratios = [b / trained_at for b in betas] if beta == trained_at else [1.0]
         sides.extend([] if sides else referenced(config))
-        made = run(config.model_copy(update={"seed": seed, "temperature": beta}), sides, ratios)
+        made = run(config.changed({"seed": seed, "temperature": beta}), sides, ratios)
         print(f"language: beta {beta:g} seed {seed} trained in {made['seconds']:.0f} s", flush=True)
         return made
 

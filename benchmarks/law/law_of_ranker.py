@@ -130,7 +130,7 @@ def one_law(config: Config, betas: list[float]) -> dict[str, Any]:
         for beta in betas:
             rescaled = rescale(at_trained, torch.from_numpy(reference), beta / trained_at).numpy()
             temperatures = [beta] * len(config.objectives)
-            anew, _ = data.scorer(config.model_copy(update={"temperature": beta}))
+            anew, _ = data.scorer(config.changed({"temperature": beta}))
             scores = scores_at(anew, data.held_out, grid, temperatures)
             same = scores_at(original, data.held_out, grid, temperatures)
             measured["same_network"].append(float(np.abs(same - rescaled).max()))
@@ -162,13 +162,12 @@ def one_run_for_all_vectors(config: Config) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         data = prepared(config, Path(name))
         base = np.array(data.ndcg(data.held_out.reference.astype(np.float64)))[:-1]
-        model = config.model.model_copy(update={"temperature_conditioned": True})
-        one, seconds = data.scorer(config.model_copy(update={"model": model}))
+        one, seconds = data.scorer(config.changed({"model.temperature_conditioned": True}))
         ndcg: dict[str, list[Any]] = {"conditioned": [], "separate": []}
         spent = 0.0
         for direction in DIRECTIONS:
             beta = [kappa * share for share in direction]
-            other, more = data.scorer(config.model_copy(update={"temperature": beta}))
+            other, more = data.scorer(config.changed({"temperature": beta}))
             spent += more
             for way, scorer in (("conditioned", one), ("separate", other)):
                 ndcg[way].append([data.ndcg(row) for row in scores_at(scorer, data.held_out, grid, beta)])
@@ -182,6 +181,5 @@ def one_run_for_all_vectors(config: Config) -> dict[str, Any]:
 
 def _of(config: Config, parametrisation: str, seed: int) -> Config:
     """The configuration of one seed, on a fold of its own."""
-    ranker = config.ranker.model_copy(update={"parametrisation": parametrisation})
-    data = config.data.model_copy(update={"fold": 1 + seed % max(config.data.folds, 1)})
-    return config.model_copy(update={"ranker": ranker, "data": data, "seed": seed})
+    fold = 1 + seed % max(config.data.folds, 1)
+    return config.changed({"ranker.parametrisation": parametrisation, "data.fold": fold, "seed": seed})

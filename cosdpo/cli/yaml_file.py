@@ -6,9 +6,9 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import yaml
+from pydantic import BaseModel
 
-from cosdpo.config import Config
-from cosdpo.config.keys import keys_of
+from cosdpo.config.named_keys import Keys
 from cosdpo.errors import InputError
 
 
@@ -19,8 +19,8 @@ class Setting(NamedTuple):
     place: str
 
 
-def read_yaml(file: str) -> dict[str, Setting]:
-    """The keys of a YAML file, each with its file and line."""
+def read_yaml(file: str, keys: Keys) -> dict[str, Setting]:
+    """The values of `keys` in a YAML file, each with its file and line."""
     try:
         document = yaml.compose(Path(file).read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
     except OSError as error:
@@ -38,11 +38,11 @@ def read_yaml(file: str) -> dict[str, Setting]:
     except yaml.YAMLError as error:
         raise InputError(f"{file}: broken YAML: {error}") from None
     settings: dict[str, Setting] = {}
-    _read_node(document, file, "", settings)
+    _read_node(document, file, "", keys, settings)
     return settings
 
 
-def _read_node(node: yaml.Node | None, file: str, prefix: str, settings: dict[str, Setting]) -> None:
+def _read_node(node: yaml.Node | None, file: str, prefix: str, keys: Keys, settings: dict[str, Setting]) -> None:
     if node is None or node.tag == "tag:yaml.org,2002:null":
         return
     if not isinstance(node, yaml.MappingNode):
@@ -52,12 +52,12 @@ def _read_node(node: yaml.Node | None, file: str, prefix: str, settings: dict[st
         name, line = f"{prefix}{key_node.value}", f"{file}:{key_node.start_mark.line + 1}:"
         if name in settings:
             raise InputError(f"{line} {name} is given twice; delete one of the two")
-        if name in keys_of(Config):
+        if name in keys:
             settings[name] = Setting(_construct(value_node, f"{line} {name}"), f"{line} {name}")
-        elif keys_of(Config).is_group(name):
-            _read_node(value_node, file, f"{name}.", settings)
+        elif keys.is_group(name):
+            _read_node(value_node, file, f"{name}.", keys, settings)
         else:
-            raise keys_of(Config).unknown(name, f"{line} {name}")
+            raise keys.unknown(name, f"{line} {name}")
 
 
 def _construct(node: yaml.Node, place: str) -> object:
@@ -67,7 +67,7 @@ def _construct(node: yaml.Node, place: str) -> object:
         raise InputError(f"{place}: unreadable value; write it as plain text, a number, a list or a map") from None
 
 
-def to_yaml(config: Config) -> str:
+def to_yaml(config: BaseModel) -> str:
     """Every key with its value, in field order, as YAML that `--config` reads again."""
     return yaml.dump(config.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from math import comb
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
+from pydantic import model_validator
+
+from cosdpo.config import checks
 from cosdpo.config.data import DataConfig
 from cosdpo.config.evaluation import EvaluationConfig, GridConfig
 from cosdpo.config.experiment import BaselineConfig, ComparisonConfig, MethodName, SweepConfig
@@ -55,6 +58,17 @@ class Config(Section):
     comparison: ComparisonConfig = ComparisonConfig()
     sweep: SweepConfig = SweepConfig()
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        checks.check_objectives(self.objectives, self.temperature)
+        checks.check_groups(self.task, self.data, self.training)
+        checks.check_workers(self.training, self.scaling)
+        checks.check_target(self.training)
+        checks.check_strategy(self.task, self.scaling)
+        checks.check_quantization(self.task, self.model, self.scaling)
+        checks.check_ranker(self.task, self.ranker)
+        return self
 
     @property
     def conditioned(self) -> bool:

@@ -48,6 +48,11 @@ class ScalingConfig(Section):
         """Workers that the run needs at least."""
         return self.min_workers or self.workers
 
+    @property
+    def shards_the_base(self) -> bool:
+        """Whether no worker holds the whole frozen base."""
+        return self.workers > 1 and (self.strategy == "fsdp" or (self.strategy == "deepspeed" and self.zero_stage == 3))
+
 
 class GpuConfig(Section):
     """One GPU of the cluster, for what plan prints and refuses."""

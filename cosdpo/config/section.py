@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from cosdpo.config.keys import keys_of
+from cosdpo.config.named_keys import keys_of
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -33,8 +33,9 @@ class Section(BaseModel):
             InputError: an unknown key, a wrong value, or values that do not go together, in one line.
         """
         tree = _tree(self, changes)
+        before = {name: getattr(self, name) for name in type(self).model_fields}
         try:
-            whole = self.model_validate({**dict(self), **tree})
+            whole = self.model_validate(before | tree)
         except ValidationError as error:
             raise keys_of(type(self)).wrong(error) from None
         return self.model_copy(update={name: getattr(whole, name) for name in tree})

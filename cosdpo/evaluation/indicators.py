@@ -114,13 +114,13 @@ def controllability(weights: npt.ArrayLike, values: npt.ArrayLike) -> Floats:
     Raises:
         InputError: the shapes differ or a value is not finite.
     """
-    w, metrics = _points(weights, "weights"), _points(values, "values")
-    if w.shape != metrics.shape:
-        raise InputError(f"weights have shape {w.shape} and values {metrics.shape}; both need [points, objectives]")
-    correlations = np.zeros(w.shape[1])
-    for j in range(w.shape[1]):
-        if len(w) > 1 and np.ptp(w[:, j]) > 0 and np.ptp(metrics[:, j]) > 0:
-            correlations[j] = spearmanr(w[:, j], metrics[:, j]).statistic
+    grid, reached = _points(weights, "weights"), _points(values, "values")
+    if grid.shape != reached.shape:
+        raise InputError(f"weights have shape {grid.shape} and values {reached.shape}; both need [points, objectives]")
+    correlations = np.zeros(grid.shape[1])
+    for j in range(grid.shape[1]):
+        if len(grid) > 1 and np.ptp(grid[:, j]) > 0 and np.ptp(reached[:, j]) > 0:
+            correlations[j] = spearmanr(grid[:, j], reached[:, j]).statistic
     return correlations
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front, mean_over_folds
-from cosdpo.experiment import checks, plan, resources
+from cosdpo.experiment import job_checks, plan, resources
 from cosdpo.experiment.execute import Executed, execute
 from cosdpo.experiment.plan import Entry
 from cosdpo.experiment.planned_cost import print_plan
@@ -45,7 +45,7 @@ def compare(config: Config) -> ComparisonResult | None:
 
 def located(config: Config) -> Config:
     """`config` with absolute paths; a share of a GPU for each run is a GPU for the reference scores too."""
-    config = checks.located(config)
+    config = job_checks.located(config)
     return config.changed({"scaling.use_gpu": config.scaling.use_gpu or config.comparison.gpus_per_run > 0})
 
 
@@ -59,8 +59,8 @@ def check(config: Config) -> None:
             raise InputError(f"comparison.{what} names one twice; name each once")
     resources.check(config)
     for kind in config.comparison.conditionings:
-        checks.check(plan.conditioned_by(kind, config))
-    checks.check(config)
+        job_checks.check(plan.conditioned_by(kind, config))
+    job_checks.check(config)
 
 
 def gathered(executed: Executed) -> tuple[list[Result], dict[str, str]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import mean_over_folds
-from cosdpo.experiment import checks, compare, plan
+from cosdpo.experiment import compare, job_checks, plan
 from cosdpo.experiment.execute import execute, raise_failure
 from cosdpo.experiment.fronts import EXAMPLE, FRONT, kept_samples
 from cosdpo.experiment.plan import Case
@@ -39,8 +39,8 @@ def run(config: Config) -> Iterator[RunResult]:
         config = compare.located(plan.alone(config))
         compare.check(config)
     else:
-        config = checks.located(plan.alone(config))
-        checks.check(config)
+        config = job_checks.located(plan.alone(config))
+        job_checks.check(config)
     if config.plan:
         print_plan(config)
     elif config.method != "cos":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -67,6 +67,13 @@ class MemoryFit:
         """Whether a GPU of gpu.memory holds its share."""
         return self.share(config).total <= self.config.gpu.memory * GIB
 
+    def _mended(self, changes: Mapping[str, object]) -> bool:
+        """Whether it would fit with these values, if they go with the others."""
+        try:
+            return self.fits(self.config.changed(changes))
+        except InputError:
+            return False
+
     def check(self) -> None:
         """Refuses what no GPU could hold.
 
@@ -76,7 +83,7 @@ class MemoryFit:
         if self.fits(self.config):
             return
         need = self.share(self.config).total / GIB
-        mend = next((text for changed, text in _mends(self.config) if self.fits(changed)), "choose a smaller base")
+        mend = next((text for changes, text in _mends(self.config) if self._mended(changes)), "choose a smaller base")
         raise InputError(
             f"model.base needs {need:.1f} GiB on every GPU under {name_of(self.config)}, and gpu.memory is "
             f"{self.config.gpu.memory:g}: {mend}"
@@ -121,34 +128,24 @@ def _at_a_time(config: Config) -> int:
     return config.training.micro_batch or largest_share(config, config.scaling.fewest)
 
 
-def _mends(config: Config) -> Iterator[tuple[Config, str]]:
+def _mends(config: Config) -> Iterator[tuple[dict[str, object], str]]:
     """Changes of `config` that take less memory, the cheapest first, in words."""
     micro = _at_a_time(config)
     halves = [micro >> k for k in range(1, micro.bit_length())]
     for count in halves:
-        yield _with(config, micro=count), f"set training.micro_batch {count}"
+        yield {"training.micro_batch": count}, f"set training.micro_batch {count}"
     for count in (micro, *halves):
         words = "set model.gradient_checkpointing true" + (
             f" and training.micro_batch {count}" if count < micro else ""
         )
-        yield _with(config, micro=count, checkpointing=True), words
+        yield {"training.micro_batch": count, "model.gradient_checkpointing": True}, words
     workers = max(2, config.scaling.workers)
     while workers <= MOST_WORKERS:
+        sharded = {"training.micro_batch": micro, "scaling.strategy": "fsdp", "scaling.workers": workers}
         words = "set scaling.strategy fsdp"
         if workers != config.scaling.workers:
             words += f" and scaling.workers {workers}"
-        yield _with(config, micro=micro, strategy="fsdp", workers=workers), words
+        yield sharded, words
         words += ", model.gradient_checkpointing true and training.micro_batch 1"
-        yield _with(config, micro=1, checkpointing=True, strategy="fsdp", workers=workers), words
+        yield sharded | {"training.micro_batch": 1, "model.gradient_checkpointing": True}, words
         workers *= 2
-
-
-def _with(
-    config: Config, micro: int, checkpointing: bool | None = None, strategy: str | None = None, workers: int = 0
-) -> Config:
-    changes: dict[str, object] = {"training.micro_batch": micro}
-    if checkpointing is not None:
-        changes["model.gradient_checkpointing"] = checkpointing
-    if strategy is not None:
-        changes |= {"scaling.strategy": strategy, "scaling.workers": workers}
-    return config.changed(changes)

@@ -45,7 +45,7 @@ def write_comparison(result: ComparisonResult, command: str | None = None) -> Pa
         leading=leading,
         metrics=[leading, *(name for name in comparison.higher_is_better if name != leading)],
         own=own,
-        points=max(len(one_front.front.points) for one_front in result.results),
+        points=max(len(measured.front.points) for measured in result.results),
         duel=duel(comparison, leading),
         main=next((summary.main for summary in comparison.methods.values() if summary.main), None),
         inks={name: look.ink for name, look in looks(methods).items()},

@@ -171,19 +171,18 @@ def _in_pairs(comparison: Comparison, metric: str) -> list[str]:
         return []
     parts = []
     for name in rivals(comparison):
-        one = comparison.methods[name]
-        volumes = (dict(zip(m.seeds, m.over_pairs(metric).seeds, strict=True)) for m in (own, one))
-        found = difference(*volumes)
-        if found.ratio:
-            parts.append(f"{_times(found.ratio, alone=True)} that of {name}{_standing(found)}")
+        methods = own, comparison.methods[name]
+        against = difference(*(dict(zip(m.seeds, m.over_pairs(metric).seeds, strict=True)) for m in methods))
+        if against.ratio:
+            parts.append(f"{_times(against.ratio, alone=True)} that of {name}{_standing(against)}")
     return [f"Seen in two objectives at a time, it is on average {listed(parts)}."] if parts else []
 
 
-def _standing(found: Difference, sure: bool = False, unknown: bool = False) -> str:
+def _standing(against: Difference, sure: bool = False, unknown: bool = False) -> str:
     """How certain a ratio is, as an aside; certainty is said only if `sure`, a lack of seeds only if `unknown`."""
-    if found.standing == "within":
+    if against.standing == "within":
         return " (within the seeds\u2019 deviation)"
-    if found.standing == "unknown":
+    if against.standing == "unknown":
         return " (one seed: nothing can be said about deviation)" if unknown else ""
     return ", beyond the seeds\u2019 deviation" if sure else ""
 

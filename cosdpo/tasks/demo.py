@@ -23,6 +23,4 @@ def with_demo_data(config: Config) -> Config:
                 scores = dict(zip(preferences.objectives, preferences.scores(row), strict=True))
                 line = {"prompt": preferences.context(row), "responses": preferences.candidates(row), "scores": scores}
                 file.write(json.dumps(line) + "\n")
-    model = config.model if config.model.base else config.model.model_copy(update={"base": str(base)})
-    data = config.data if config.data.train else config.data.model_copy(update={"train": str(path)})
-    return config.model_copy(update={"model": model, "data": data})
+    return config.changed({"model.base": config.model.base or str(base), "data.train": config.data.train or str(path)})

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -72,11 +71,11 @@ class ReferenceCache:
 class ReferenceActor:
     """Scores blocks of tokenised contexts with the frozen base; one actor per worker of a Ray Data pipeline."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Config) -> None:
         from cosdpo.models.base import load_base
         from cosdpo.models.frozen_scorer import FrozenScorer
 
-        self.config = Config.model_validate(config)
+        self.config = config
         device = worker_device(self.config.scaling.use_gpu)
         torch.set_num_threads(self.config.scaling.worker_threads)
         model = self.config.model
@@ -136,7 +135,7 @@ def _score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]
     blocks = [table.slice(start, size) for start in range(0, len(contexts), size)]
     scored = ray.data.from_arrow(blocks).map_batches(
         ReferenceActor,
-        fn_constructor_args=(config.model_dump(mode="json"),),
+        fn_constructor_args=(config,),
         batch_format="pyarrow",
         batch_size=None,
         compute=ray.data.ActorPoolStrategy(size=workers),

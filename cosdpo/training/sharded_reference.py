@@ -27,20 +27,20 @@ FOLDER = "reference"
 
 @dataclass(frozen=True)
 class _Request:
-    config: dict[str, Any]
+    config: Config
     contexts: Any
     """Object reference of the contexts."""
 
 
 def score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]:
     """log pi_ref of every candidate, [n] per context; needs a running Ray."""
-    request = _Request(config.model_dump(mode="json"), ray.put(list(contexts)))
+    request = _Request(config, ray.put(list(contexts)))
     rows: list[list[float]] = on_workers_for_once(config, FOLDER, _score, request)
     return [np.asarray(row, dtype=np.float64) for row in rows]
 
 
 def _score(request: _Request) -> list[list[float]]:
-    config = Config.model_validate(request.config)
+    config = request.config
     torch.set_num_threads(config.scaling.worker_threads)
     device = training_device(config.scaling.use_gpu)
     scorer = FrozenScorer.of(load_base(config.model.base, base_dtype(config, torch.device("cpu"))))

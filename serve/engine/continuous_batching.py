@@ -99,8 +99,8 @@ class ContinuousBatching:
             ratio=c,
             room=room,
             rows=rows,
-            text=TextStream(self.decoder, request.stop),
-            uniforms=uniforms(request.seed, room if request.sampling_temperature > 0 else 0),
+            text=TextStream(self.decoder, request.sampling.stop),
+            uniforms=uniforms(request.sampling.seed, room if request.sampling.temperature > 0 else 0),
         )
         if not self.scheduler.fits_alone(sequence):
             raise InputError(
@@ -154,14 +154,14 @@ class ContinuousBatching:
         )
 
     def _sample(self, batch: DecodingBatch, logits: Tensor) -> None:
-        asked = [i for i, s in enumerate(batch.sequences) if s.request.logprobs is not None]
-        before = logits[asked] if asked else None  # indexing copies, so that banned ends stay in
+        told = [i for i, s in enumerate(batch.sequences) if s.request.sampling.logprobs is not None]
+        before = logits[told] if told else None  # indexing copies, so that banned ends stay in
         first = [i for i, s in enumerate(batch.sequences) if not s.tokens]
         if first and self.ends:  # an empty text answers nothing
             logits[torch.tensor(first, device=logits.device)[:, None], self.end_ids] = float("-inf")
         draws = [float(s.uniforms[len(s.tokens)]) for s in batch.drawn]
         tokens, sound = choose(logits, batch.settings, draws)
-        logprobs = self._logprobs(batch, asked, before, tokens) if before is not None else {}
+        logprobs = self._logprobs(batch, told, before, tokens) if before is not None else {}
         batch.advance(tokens)
         chosen, healthy = tokens.tolist(), bool(sound.all())
         for i, (sequence, token) in enumerate(zip(list(batch.sequences), chosen, strict=True)):
@@ -177,12 +177,12 @@ class ContinuousBatching:
                     self._leave(sequence, "finished")
 
     def _logprobs(
-        self, batch: DecodingBatch, asked: list[int], logits: Tensor, tokens: Tensor
+        self, batch: DecodingBatch, told: list[int], logits: Tensor, tokens: Tensor
     ) -> dict[int, TokenLogprob]:
-        """Of the chosen tokens of the sequences `asked`, by their index."""
-        wanted = [batch.sequences[i].request.logprobs or 0 for i in asked]
-        count = min(max(wanted), self.vocabulary)
-        chosen = tokens[asked]
+        """Of the chosen tokens of the sequences `told`, by their index."""
+        top_counts = [batch.sequences[i].request.sampling.logprobs or 0 for i in told]
+        count = min(max(top_counts), self.vocabulary)
+        chosen = tokens[told]
         own, top, ids = (t.tolist() for t in log_probabilities(logits, chosen, count))
         return {
             i: TokenLogprob(
@@ -191,7 +191,7 @@ class ContinuousBatching:
                 own[n],
                 tuple((t, self.text_of(t), p) for t, p in zip(ids[n][:k], top[n][:k], strict=True)),
             )
-            for n, (i, token, k) in enumerate(zip(asked, chosen.tolist(), wanted, strict=True))
+            for n, (i, token, k) in enumerate(zip(told, chosen.tolist(), top_counts, strict=True))
         }
 
     def _encoded(self, pieces: list[tuple[Prefix, PrefillChunk]]) -> None:

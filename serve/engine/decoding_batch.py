@@ -77,8 +77,8 @@ class DecodingBatch:
             tuned=any(row.conditioning.key for row, _ in owners),
             tokens=integers([(sequences[s].tokens or sequences[s].request.prompt)[-1] for _, s in owners]),
             positions=integers([row.length for row, _ in owners]),
-            settings=SamplingSettings.of([sequence.request for sequence in sequences], vocabulary, device),
-            drawn=[s for s in sequences if s.request.sampling_temperature > 0],
+            settings=SamplingSettings.of([sequence.request.sampling for sequence in sequences], vocabulary, device),
+            drawn=[s for s in sequences if s.request.sampling.temperature > 0],
         )
 
     def mixed(self, hidden: Tensor) -> Tensor:

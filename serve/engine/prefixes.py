@@ -94,7 +94,7 @@ class Prefixes:
     memory: KvMemory
     kept: int
     """Tokens of unused prefixes that may be kept."""
-    known: OrderedDict[Key, Prefix] = field(default_factory=OrderedDict)
+    cached: OrderedDict[Key, Prefix] = field(default_factory=OrderedDict)
     unused: int = 0
     """Tokens of prefixes that no request needs."""
     _unready: list[Prefix] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Prefixes:
 
     def find(self, conditioning: RowConditioning, tokens: Integers) -> Prefix | None:
         """The prefix of exactly these tokens."""
-        return self.known.get((conditioning.key, tokens.tobytes()))
+        return self.cached.get((conditioning.key, tokens.tobytes()))
 
     def take(self, conditioning: RowConditioning, tokens: Integers, soft: int) -> Prefix:
         """The prefix for one more user; made if it is not known."""
@@ -110,11 +110,11 @@ class Prefixes:
         if prefix is None:
             keys, values = self.memory.take_prefix(soft + len(tokens))
             prefix = Prefix(conditioning, tokens, soft, keys, values)
-            self.known[prefix.key] = prefix
+            self.cached[prefix.key] = prefix
             self._unready.append(prefix)
             self.unused += prefix.length
         elif prefix.ready:  # those in the making keep their order: the oldest is encoded first
-            self.known.move_to_end(prefix.key)
+            self.cached.move_to_end(prefix.key)
         self.hold(prefix)
         return prefix
 
@@ -141,7 +141,7 @@ class Prefixes:
         """Drops the least recently used prefixes that nobody needs until `tokens` are free or none is left."""
         if tokens <= 0:
             return
-        for prefix in [p for p in self.known.values() if p.users == 0]:
+        for prefix in [p for p in self.cached.values() if p.users == 0]:
             if tokens <= 0:
                 break
             tokens -= prefix.length
@@ -163,16 +163,16 @@ class Prefixes:
         if any(2 * prefix.shared_with(p) >= prefix.length and prefix.shared_with(p) > p.encoded for p in older):
             return False
         prefix.started = True
-        donors = [(min(prefix.shared_with(p), p.encoded), p) for p in self.known.values() if p is not prefix]
+        donors = [(min(prefix.shared_with(p), p.encoded), p) for p in self.cached.values() if p is not prefix]
         shared, donor = max(donors, key=lambda pair: pair[0], default=(0, prefix))
         if shared:
             prefix.begin_from(donor, shared)
             if donor.ready:
-                self.known.move_to_end(donor.key)
+                self.cached.move_to_end(donor.key)
         return True
 
     def _drop(self, prefix: Prefix) -> None:
-        del self.known[prefix.key]
+        del self.cached[prefix.key]
         self.unused -= prefix.length
         if not prefix.ready:
             self._unready.remove(prefix)

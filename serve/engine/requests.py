@@ -22,6 +22,22 @@ class EngineStopped(Exception):  # noqa: N818
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SamplingParams:
+    """How the tokens of a text are chosen, where it stops, and what is told of them."""
+
+    temperature: float = 1.0
+    """Randomness; 0 takes the likeliest token. Not the DPO temperature."""
+    top_p: float = 1.0
+    top_k: int = 0
+    """0: all tokens."""
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+    """None: a fresh one."""
+    logprobs: int | None = None
+    """None: none; k: the chosen token's and those of the k likeliest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """One request, already validated."""
 
@@ -32,16 +48,7 @@ class Generation:
     temperature: tuple[float, ...]
     """[m] DPO temperatures."""
     max_new_tokens: int
-    sampling_temperature: float = 1.0
-    """0 takes the likeliest token."""
-    top_p: float = 1.0
-    top_k: int = 0
-    """0: all tokens."""
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    """None: a fresh one."""
-    logprobs: int | None = None
-    """None: none; k: the chosen token's and those of the k likeliest."""
+    sampling: SamplingParams = SamplingParams()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +76,7 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A stretch of an answer."""
+    """A piece of an answer."""
 
     text: str
     """May be empty in the last chunk only."""

@@ -38,7 +38,6 @@ class Conditioner:
         rank = scorer.model.peft_config["default"].r
         self.ones = torch.ones(layers + ends, rank, device=scorer.device)
         self.base = RowConditioning(b"", torch.zeros_like(self.ones), None)
-        self.soft_tokens = scorer.card.soft_tokens if scorer.prompt is not None else 0
 
     def at(self, weights: tuple[float, ...], temperature: tuple[float, ...]) -> RowConditioning:
         """The trained model at these weights; only a temperature-conditioned one reads the temperatures' ratios."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from cosdpo.arrays import Floats
-from serve.engine.requests import Generation
+from serve.engine.requests import SamplingParams
 
 NUCLEUS = 256
 """Likeliest tokens looked at first for top_k and top_p, before more are sorted."""
@@ -40,18 +40,18 @@ class SamplingSettings:
     """Whether any row has top_k or top_p."""
 
     @classmethod
-    def of(cls, requests: list[Generation], vocabulary: int, device: torch.device) -> SamplingSettings:
-        """SamplingSettings of these requests."""
-        drawn = [(i, r) for i, r in enumerate(requests) if r.sampling_temperature > 0]
+    def of(cls, rows: list[SamplingParams], vocabulary: int, device: torch.device) -> SamplingSettings:
+        """Those that the requests of these rows ask for."""
+        drawn = [(i, row) for i, row in enumerate(rows) if row.temperature > 0]
 
         def column(values: list[float] | list[int], dtype: torch.dtype) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device)[:, None]
 
-        top_k = [min(r.top_k or vocabulary, vocabulary) for _, r in drawn]
-        top_p = [r.top_p for _, r in drawn]
+        top_k = [min(row.top_k or vocabulary, vocabulary) for _, row in drawn]
+        top_p = [row.top_p for _, row in drawn]
         return cls(
             sampled=torch.tensor([i for i, _ in drawn], dtype=torch.long, device=device),
-            temperature=column([r.sampling_temperature for _, r in drawn], torch.float32),
+            temperature=column([row.temperature for _, row in drawn], torch.float32),
             top_k=column(top_k, torch.long),
             top_p=column(top_p, torch.float32),
             filtered=any(k < vocabulary for k in top_k) or any(p < 1 for p in top_p),

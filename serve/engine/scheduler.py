@@ -53,32 +53,32 @@ class Scheduler:
             self.rows += len(sequence.rows)
             for row in sequence.rows:
                 if row.prefix_length:
-                    known = self.prefixes.find(row.prefix_conditioning, row.before) is not None
+                    cached = self.prefixes.find(row.prefix_conditioning, row.before) is not None
                     row.prefix = self.prefixes.take(row.prefix_conditioning, row.before, row.prefix_soft)
-                    if row is sequence.rows[0] and known:
+                    if row is sequence.rows[0] and cached:
                         sequence.cached_tokens = len(row.before)
             self.preparing.append(sequence)
 
     def _has_room(self, sequence: Sequence) -> bool:
         if self.rows + len(sequence.rows) > self.settings.max_running:
             return False
-        found: list[Prefix] = []
+        shared: list[Prefix] = []
         new: dict[Key, int] = {}
         for row in sequence.rows:
             prefix = self.prefixes.find(row.prefix_conditioning, row.before)
             if prefix is None:
                 new[_key(row)] = row.prefix_length
             else:
-                found.append(prefix)
+                shared.append(prefix)
         lacking = self.used + sequence.reserved + sum(new.values()) - self.memory.budget
         if lacking <= 0:
             return True
-        for prefix in found:  # is not to be evicted for the sake of those who need it
+        for prefix in shared:  # is not to be evicted for the sake of those who need it
             self.prefixes.hold(prefix)
         enough = lacking <= self.prefixes.unused
         if enough:
             self.prefixes.evict(lacking)
-        for prefix in found:
+        for prefix in shared:
             self.prefixes.let_go(prefix)
         return enough
 

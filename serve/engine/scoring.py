@@ -31,8 +31,8 @@ class Scoring:
 
     def check(self) -> None:
         """Raises InputError where a candidate has no tokens or does not fit into the model's positions."""
-        soft = self.scorer.card.soft_tokens if self.scorer.prompt is not None else 0
-        room = int(self.scorer.body.config.max_position_embeddings) - soft - len(self.prompt) + 1
+        positions = int(self.scorer.body.config.max_position_embeddings)
+        room = positions - self.scorer.card.soft_tokens - len(self.prompt) + 1
         for i, candidate in enumerate(self.candidates):
             if not candidate:
                 raise InputError(f"candidate {i} has no tokens: give it text")

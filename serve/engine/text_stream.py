@@ -71,11 +71,11 @@ class TextStream:
         if not self.stops:
             return piece
         text = self._held + piece
-        found = [at for at in map(text.find, self.stops) if at >= 0]
-        if found:
+        starts = [at for at in map(text.find, self.stops) if at >= 0]
+        if starts:
             self.stopped = True
             self._held = ""
-            return text[: min(found)]
+            return text[: min(starts)]
         certain = len(text) - max(_overlap(text, stop) for stop in self.stops)
         self._held = text[certain:]
         return text[:certain]

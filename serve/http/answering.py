@@ -11,10 +11,11 @@ from typing import cast
 from fastapi import Request
 
 from serve.engine.requests import FinishReason, TokenLogprob, Usage
-from serve.http.backend import Ask, Backend, EffectivePolicy, Part
-from serve.http.limits import Limits, check_ask
+from serve.http.backend import Backend, Part, TextRequest
+from serve.http.limits import Limits, check_texts
 from serve.http.metrics import Metrics, Stopwatch
 from serve.http.service_errors import unavailable
+from serve.http.trade_off import EffectivePolicy
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ def service_of(request: Request) -> Service:
 
 
 @dataclass(slots=True)
-class Text:
+class GeneratedText:
     """One generated text."""
 
     text: str = ""
@@ -43,19 +44,19 @@ class Text:
 
 
 @dataclass
-class Answer:
+class AnswerStream:
     """An answer: its policy, and where its parts come from."""
 
     id: str
     policy: EffectivePolicy
     parts: AsyncGenerator[Part, None]
-    ask: Ask
+    wanted: TextRequest
     usage: Usage = field(default_factory=lambda: Usage(0, 0, 0, 0))
     """Of all texts that have ended; a prompt counts once, however many texts it has."""
 
-    async def whole(self) -> list[Text]:
+    async def whole(self) -> list[GeneratedText]:
         """All texts, when they have ended."""
-        texts = [Text() for _ in range(len(self.ask.prompts) * self.ask.n)]
+        texts = [GeneratedText() for _ in range(len(self.wanted.prompts) * self.wanted.n)]
         async with aclosing(self.parts):
             async for part in self.parts:
                 text = texts[part.index]
@@ -65,48 +66,48 @@ class Answer:
         return texts
 
 
-async def answering(request: Request, ask: Ask, prefix: str) -> Answer:
-    """Begins the answer to `ask`; the policy is known when this returns.
+async def answering(request: Request, wanted: TextRequest, prefix: str) -> AnswerStream:
+    """Begins the answer to `wanted`; the policy is known when this returns.
 
     Args:
         prefix: of the answer's id.
     """
     service = service_of(request)
-    check_ask(service.limits, ask)
+    check_texts(service.limits, wanted)
     watch = Stopwatch(service.metrics, request.scope["route"].path)
-    source = cast(AsyncGenerator[EffectivePolicy | Part, None], service.backend.generate(ask))
+    source = cast(AsyncGenerator[EffectivePolicy | Part, None], service.backend.generate(wanted))
     policy = await anext(source)
     assert isinstance(policy, EffectivePolicy)
-    answer = Answer(f"{prefix}-{uuid.uuid4().hex}", policy, _none(), ask)
+    answer = AnswerStream(f"{prefix}-{uuid.uuid4().hex}", policy, _none(), wanted)
     answer.parts = _counted(source, answer, watch)
     return answer
 
 
 async def _counted(
-    source: AsyncIterator[EffectivePolicy | Part], answer: Answer, watch: Stopwatch
+    source: AsyncIterator[EffectivePolicy | Part], answer: AnswerStream, watch: Stopwatch
 ) -> AsyncGenerator[Part, None]:
     """The parts of `source`; adds up the usage, and tells the metrics."""
     ended = 0
     async with aclosing(cast(AsyncGenerator[Part, None], source)) as parts:
         async for part in parts:
-            if answer.ask.stream:
+            if answer.wanted.stream:
                 watch.token()
             if part.chunk.usage is not None:
                 ended += 1
-                answer.usage = _added(answer.usage, part.chunk.usage, part.index % answer.ask.n == 0)
+                answer.usage = _added(answer.usage, part.chunk.usage, part.index % answer.wanted.n == 0)
             yield part
-    if ended < len(answer.ask.prompts) * answer.ask.n:
+    if ended < len(answer.wanted.prompts) * answer.wanted.n:
         raise unavailable("the model broke off the answer; send the request again")
     used = answer.usage
-    watch.end(used.prompt_tokens, used.cached_tokens, used.completion_tokens, used.base_tokens, answer.ask.stream)
+    watch.end(used.prompt_tokens, used.cached_tokens, used.completion_tokens, used.base_tokens, answer.wanted.stream)
 
 
-def _added(sum_: Usage, one: Usage, first: bool) -> Usage:
+def _added(total: Usage, of_text: Usage, first: bool) -> Usage:
     return Usage(
-        sum_.prompt_tokens + one.prompt_tokens * first,
-        sum_.cached_tokens + one.cached_tokens * first,
-        sum_.completion_tokens + one.completion_tokens,
-        sum_.base_tokens + one.base_tokens,
+        total.prompt_tokens + of_text.prompt_tokens * first,
+        total.cached_tokens + of_text.cached_tokens * first,
+        total.completion_tokens + of_text.completion_tokens,
+        total.base_tokens + of_text.base_tokens,
     )
 
 

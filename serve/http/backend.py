@@ -6,37 +6,23 @@ All of it is plain data that crosses processes. Refusals are ServiceErrors, rais
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from serve.engine.requests import Chunk
+from serve.engine.requests import Chunk, SamplingParams
+from serve.http.schema import ModelSent
+from serve.http.trade_off import EffectivePolicy, TradeOff
 
-Weights = list[float] | dict[str, float] | None
-Beta = float | list[float] | None
-Message = Mapping[str, str]
+PlainMessage = Mapping[str, str]
 """role and content."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TradeOff:
-    """Which policy a caller wants."""
-
-    weights: Weights = None
-    """Importance of the objectives; None weighs all the same."""
-    temperature: Beta = None
-    """DPO temperature; None is the trained one."""
-    model: str | None = None
-    """Checkpoint that the caller names; None takes whichever is served."""
-    beta: str = "temperature"
-    """What the caller's route calls the DPO temperature."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class TextRequest:
     """Texts to generate: n continuations of every prompt."""
 
     trade_off: TradeOff
-    prompts: tuple[str | tuple[Message, ...], ...]
+    prompts: tuple[str | tuple[PlainMessage, ...], ...]
     """Plain prompts, or lists of chat messages."""
     prompt_field: str = "prompt"
     """What the caller's route calls them."""
@@ -46,26 +32,10 @@ class Ask:
     max_new_tokens: int | None = None
     """None: `default_new_tokens`, or as many as there is room for."""
     default_new_tokens: int = 128
-    sampling_temperature: float = 1.0
-    top_p: float = 1.0
-    top_k: int = 0
-    stop: tuple[str, ...] = ()
-    seed: int | None = None
-    logprobs: int | None = None
+    sampling: SamplingParams = field(default_factory=SamplingParams)
+    """Its seed is that of a prompt's first continuation; the others count on from it."""
     stream: bool = False
     """False: the text of each continuation comes in one piece."""
-
-
-@dataclass(frozen=True, slots=True)
-class EffectivePolicy:
-    """The policy that answers: weights and temperatures as they take effect."""
-
-    checkpoint: str
-    objectives: list[str]
-    weights: list[float]
-    """[m] summing to 1."""
-    temperature: list[float]
-    """[m] DPO temperatures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,28 +68,13 @@ class Ranked:
     base_scores: list[float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
-    """What is served."""
-
-    id: str
-    created: int
-    task: Literal["language", "ranking"]
-    objectives: list[str]
-    trained_temperature: list[float]
-    temperature_conditioned: bool
-    scope: Literal["sequence", "response"] | None
-    smallest_temperature: float | None
-    """Mean DPO temperature below which a request is refused; None: any above 0."""
-
-
 class Backend(Protocol):
     """A model that is being served."""
 
-    async def describe(self) -> Description:
+    async def describe(self) -> ModelSent:
         """What is served now."""
 
-    def generate(self, ask: Ask) -> AsyncIterator[EffectivePolicy | Part]:
+    def generate(self, wanted: TextRequest) -> AsyncIterator[EffectivePolicy | Part]:
         """The policy first, then parts; closing the iterator frees what the answer took."""
 
     async def score(self, trade_off: TradeOff, prompt: str, candidates: list[str]) -> Scored:
@@ -136,10 +91,3 @@ class Backend(Protocol):
 
     async def stats(self) -> dict[str, dict[str, float]]:
         """State of every replica's engine."""
-
-
-def only(task: str, served: str) -> str:
-    """What to say to a caller who asks a ranker for text, or a language model for a ranking."""
-    mend = "POST /v1/rank" if served == "ranking" else "POST /v1/generate or /v1/score"
-    kind = "ranker" if served == "ranking" else "language model"
-    return f"the checkpoint served is a {kind}, which does no {task}; use {mend}"

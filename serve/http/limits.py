@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from serve.http.backend import Ask
+from serve.http.backend import TextRequest
 from serve.http.service_errors import ServiceError
 
 Positive = Annotated[int, Field(ge=1)]
@@ -36,14 +36,16 @@ class Limits(BaseModel):
     """Requests that are answered at the same time; more get 429."""
 
 
-def check_ask(limits: Limits, ask: Ask) -> None:
+def check_texts(limits: Limits, wanted: TextRequest) -> None:
     """Raises ServiceError (400) for too long prompts, too many texts, or too many tokens."""
-    for prompt in ask.prompts:
+    for prompt in wanted.prompts:
         size = len(prompt) if isinstance(prompt, str) else sum(len(message["content"]) for message in prompt)
-        _at_most(size, limits.prompt_chars, ask.prompt_field, "characters")
-    _at_most(len(ask.prompts) * ask.n, limits.n, "n" if len(ask.prompts) == 1 else ask.prompt_field, "texts")
-    if ask.max_new_tokens is not None:
-        _at_most(ask.max_new_tokens, limits.new_tokens, ask.length_field, "tokens")
+        _at_most(size, limits.prompt_chars, wanted.prompt_field, "characters")
+    _at_most(
+        len(wanted.prompts) * wanted.n, limits.n, "n" if len(wanted.prompts) == 1 else wanted.prompt_field, "texts"
+    )
+    if wanted.max_new_tokens is not None:
+        _at_most(wanted.max_new_tokens, limits.new_tokens, wanted.length_field, "tokens")
 
 
 def check_candidates(limits: Limits, prompt: str, candidates: Sequence[str]) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serve.engine.requests import FinishReason, TokenLogprob
-from serve.http.answering import Answer, answering, service_of
-from serve.http.backend import Ask
+from serve.engine.requests import FinishReason, SamplingParams, TokenLogprob
+from serve.http.answering import AnswerStream, answering, service_of
+from serve.http.backend import TextRequest
 from serve.http.openai_schema import ChatBody, ChatSent, CompletionBody, CompletionSent, OpenAIBody
 from serve.http.routes import REFUSALS, UNDOCUMENTED_422, stops
 from serve.http.service_errors import Failure, ServiceError
@@ -41,24 +41,23 @@ Choice = Callable[[int, str, Sequence[TokenLogprob], FinishReason | None], dict[
 @router.post("/v1/completions", response_model=CompletionSent, response_model_exclude_unset=True)
 async def completions(body: CompletionBody, request: Request) -> Any:
     """Complete prompts at one trade-off."""
-    ask = replace(
-        _ask(body),
+    wanted = replace(
+        _wanted(body, body.logprobs),
         prompts=(body.prompt,) if isinstance(body.prompt, str) else tuple(body.prompt),
         max_new_tokens=body.max_tokens,
         default_new_tokens=COMPLETION_TOKENS,
-        logprobs=body.logprobs,
     )
-    answer = await answering(request, ask, "cmpl")
-    offsets = [0] * (len(ask.prompts) * ask.n)
+    answer = await answering(request, wanted, "cmpl")
+    offsets = [0] * (len(wanted.prompts) * wanted.n)
 
     def choice(
         index: int, text: str, logprobs: Sequence[TokenLogprob], finish_reason: FinishReason | None
     ) -> dict[str, Any]:
-        made: dict[str, Any] = {"index": index, "text": text, "logprobs": None, "finish_reason": finish_reason}
-        if ask.logprobs is not None:
-            made["logprobs"] = _completion_logprobs(logprobs, offsets[index], ask.logprobs)
+        likely: dict[str, Any] | None = None
+        if body.logprobs is not None:
+            likely = _completion_logprobs(logprobs, offsets[index], body.logprobs)
             offsets[index] += sum(len(token.text) for token in logprobs)
-        return made
+        return {"index": index, "text": text, "logprobs": likely, "finish_reason": finish_reason}
 
     return await _answered(body, request, answer, choice, "text_completion", "text_completion")
 
@@ -69,46 +68,51 @@ async def chat(body: ChatBody, request: Request) -> Any:
     if body.top_logprobs is not None and not body.logprobs:
         raise ServiceError(400, "top_logprobs needs logprobs true", param="top_logprobs")
     newer = body.max_completion_tokens is not None
-    ask = replace(
-        _ask(body),
+    wanted = replace(
+        _wanted(body, (body.top_logprobs or 0) if body.logprobs else None),
         prompts=(tuple(message.plain() for message in body.messages),),
         prompt_field="messages",
         length_field="max_completion_tokens" if newer else "max_tokens",
         max_new_tokens=body.max_completion_tokens if newer else body.max_tokens,
-        logprobs=(body.top_logprobs or 0) if body.logprobs else None,
     )
-    answer = await answering(request, ask, "chatcmpl")
-    opened = [False] * ask.n
+    answer = await answering(request, wanted, "chatcmpl")
+    opened = [False] * wanted.n
 
     def choice(
         index: int, text: str, logprobs: Sequence[TokenLogprob], finish_reason: FinishReason | None
     ) -> dict[str, Any]:
-        opening = {} if ask.stream and opened[index] else {"role": "assistant"}
+        opening = {} if wanted.stream and opened[index] else {"role": "assistant"}
         opened[index] = True
-        message = {**opening, "content": text} if ask.stream else {**opening, "content": text, "refusal": None}
-        likely = None if ask.logprobs is None else {"content": [_chat_logprob(t) for t in logprobs], "refusal": None}
-        body_key = "delta" if ask.stream else "message"
+        message = {**opening, "content": text} if wanted.stream else {**opening, "content": text, "refusal": None}
+        likely = None if not body.logprobs else {"content": [_chat_logprob(t) for t in logprobs], "refusal": None}
+        body_key = "delta" if wanted.stream else "message"
         return {"index": index, body_key: message, "logprobs": likely, "finish_reason": finish_reason}
 
     return await _answered(body, request, answer, choice, "chat.completion", "chat.completion.chunk")
 
 
-def _ask(body: OpenAIBody) -> Ask:
-    return Ask(
+def _wanted(body: OpenAIBody, logprobs: int | None) -> TextRequest:
+    """What both routes understand alike; the prompts are still missing."""
+    return TextRequest(
         trade_off=body.trade_off(),
         prompts=(),
         length_field="max_tokens",
         n=body.n or 1,
-        sampling_temperature=1.0 if body.temperature is None else body.temperature,
-        top_p=1.0 if body.top_p is None else body.top_p,
-        top_k=body.top_k or 0,
-        stop=stops(body.stop),
-        seed=body.seed,
+        sampling=SamplingParams(
+            temperature=1.0 if body.temperature is None else body.temperature,
+            top_p=1.0 if body.top_p is None else body.top_p,
+            top_k=body.top_k or 0,
+            stop=stops(body.stop),
+            seed=body.seed,
+            logprobs=logprobs,
+        ),
         stream=bool(body.stream),
     )
 
 
-async def _answered(body: OpenAIBody, request: Request, answer: Answer, choice: Choice, whole: str, chunk: str) -> Any:
+async def _answered(
+    body: OpenAIBody, request: Request, answer: AnswerStream, choice: Choice, whole: str, chunk: str
+) -> Any:
     """The answer, whole or as a stream.
 
     Args:
@@ -118,7 +122,7 @@ async def _answered(body: OpenAIBody, request: Request, answer: Answer, choice: 
     policy = answer.policy
     head = {
         "id": answer.id,
-        "object": chunk if answer.ask.stream else whole,
+        "object": chunk if answer.wanted.stream else whole,
         "created": int(time.time()),
         "model": policy.checkpoint,
         "checkpoint": policy.checkpoint,
@@ -126,7 +130,7 @@ async def _answered(body: OpenAIBody, request: Request, answer: Answer, choice: 
         "weights": policy.weights,
         "beta": policy.temperature,
     }
-    if not answer.ask.stream:
+    if not answer.wanted.stream:
         texts = await answer.whole()
         choices = [choice(i, text.text, text.logprobs, text.finish_reason) for i, text in enumerate(texts)]
         return {**head, "choices": choices, "usage": _usage(answer)}
@@ -143,7 +147,7 @@ async def _answered(body: OpenAIBody, request: Request, answer: Answer, choice: 
     return await begun(pieces(), request.state.deadline, service_of(request).timeout_s)
 
 
-def _usage(answer: Answer) -> dict[str, Any]:
+def _usage(answer: AnswerStream) -> dict[str, Any]:
     used = answer.usage
     return {
         "prompt_tokens": used.prompt_tokens,

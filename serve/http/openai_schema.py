@@ -12,8 +12,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from serve.http.backend import TradeOff
-from serve.http.schema import Beta, Body, Count, Sampling, Seed, Sent, Share, Stop, Top, TopK, Weights
+from serve.http.schema import Count, Sampling, Seed, Share, Stop, Top, TopK
+from serve.http.trade_off import Beta, Body, Sent, TradeOff, Weights
 
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 

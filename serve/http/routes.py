@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from serve.engine.requests import TokenLogprob, Usage
-from serve.http.answering import Answer, Text, answering, service_of
-from serve.http.backend import Ask, EffectivePolicy
+from serve.engine.requests import SamplingParams, TokenLogprob, Usage
+from serve.http.answering import AnswerStream, GeneratedText, answering, service_of
+from serve.http.backend import TextRequest
 from serve.http.limits import check_candidates, check_features
 from serve.http.schema import (
     FrontSent,
     GenerateBody,
     GenerateSent,
-    ModelSent,
     ModelsSent,
     RankBody,
     RankSent,
@@ -28,6 +27,7 @@ from serve.http.schema import (
 from serve.http.service_errors import Failure, ServiceError
 from serve.http.streaming import begun
 from serve.http.strict_json import JsonRoute
+from serve.http.trade_off import EffectivePolicy
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": Failure, "description": "The request is wrong; `param` names the field"},
@@ -53,19 +53,21 @@ router = APIRouter(route_class=JsonRoute, responses=REFUSALS | UNDOCUMENTED_422)
 )
 async def generate(body: GenerateBody, request: Request) -> Any:
     """Generate text at one trade-off. With `stream`, server-sent events: `data: {...}` per piece, then `[DONE]`."""
-    ask = Ask(
+    wanted = TextRequest(
         trade_off=body.trade_off(),
         prompts=(body.prompt,),
         max_new_tokens=body.max_new_tokens,
-        sampling_temperature=body.sampling_temperature,
-        top_p=body.top_p,
-        top_k=body.top_k,
-        stop=stops(body.stop),
-        seed=body.seed,
-        logprobs=body.logprobs,
+        sampling=SamplingParams(
+            temperature=body.sampling_temperature,
+            top_p=body.top_p,
+            top_k=body.top_k,
+            stop=stops(body.stop),
+            seed=body.seed,
+            logprobs=body.logprobs,
+        ),
         stream=body.stream,
     )
-    answer = await answering(request, ask, "gen")
+    answer = await answering(request, wanted, "gen")
     if body.stream:
         return await begun(_pieces(answer), request.state.deadline, service_of(request).timeout_s)
     (text,) = await answer.whole()
@@ -73,7 +75,7 @@ async def generate(body: GenerateBody, request: Request) -> Any:
         **_head(answer.id, answer.policy),
         **_tail(answer, text),
         "text": text.text,
-        "logprobs": _logprobs(text, ask),
+        "logprobs": _logprobs(text) if body.logprobs is not None else None,
     }
 
 
@@ -106,16 +108,16 @@ async def rank(body: RankBody, request: Request) -> Any:
 @router.get("/v1/front", response_model=FrontSent, tags=["model"], responses={404: {"model": Failure}})
 async def front(request: Request) -> Any:
     """The front that the run measured (its front.json), with an example to try it on."""
-    found = await service_of(request).backend.front()
-    if found is None:
+    measured = await service_of(request).backend.front()
+    if measured is None:
         raise ServiceError(404, "the run of this checkpoint measured no front", code="no_front")
-    return found
+    return measured
 
 
 @router.get("/v1/models", response_model=ModelsSent, tags=["model"])
 async def models(request: Request) -> Any:
     """The checkpoint that is served."""
-    return {"data": [ModelSent(**asdict(await service_of(request).backend.describe()))]}
+    return {"data": [await service_of(request).backend.describe()]}
 
 
 @router.get("/metrics", tags=["service"], response_class=Response)
@@ -131,13 +133,13 @@ def stops(stop: str | list[str] | None) -> tuple[str, ...]:
     return () if stop is None else (stop,) if isinstance(stop, str) else tuple(stop)
 
 
-async def _pieces(answer: Answer) -> AsyncGenerator[dict[str, Any], None]:
+async def _pieces(answer: AnswerStream) -> AsyncGenerator[dict[str, Any], None]:
     async for part in answer.parts:
         chunk = part.chunk
         piece: dict[str, Any] = {"id": answer.id, "checkpoint": answer.policy.checkpoint, "text": chunk.text}
-        text = Text(chunk.text, list(chunk.logprobs), chunk.finish_reason)
-        if answer.ask.logprobs is not None:
-            piece["logprobs"] = _logprobs(text, answer.ask)
+        text = GeneratedText(chunk.text, list(chunk.logprobs), chunk.finish_reason)
+        if answer.wanted.sampling.logprobs is not None:
+            piece["logprobs"] = _logprobs(text)
         piece["finish_reason"] = chunk.finish_reason
         if chunk.finish_reason is not None:
             piece |= {**_head(answer.id, answer.policy), **_tail(answer, text)}
@@ -145,24 +147,16 @@ async def _pieces(answer: Answer) -> AsyncGenerator[dict[str, Any], None]:
 
 
 def _head(identity: str, policy: EffectivePolicy) -> dict[str, Any]:
-    return {
-        "id": identity,
-        "checkpoint": policy.checkpoint,
-        "objectives": policy.objectives,
-        "weights": policy.weights,
-        "temperature": policy.temperature,
-    }
+    return {"id": identity, **policy.model_dump()}
 
 
-def _tail(answer: Answer, text: Text) -> dict[str, Any]:
+def _tail(answer: AnswerStream, text: GeneratedText) -> dict[str, Any]:
     used: Usage = answer.usage
     total = used.prompt_tokens + used.completion_tokens
     return {"finish_reason": text.finish_reason, "usage": {**asdict(used), "total_tokens": total}}
 
 
-def _logprobs(text: Text, ask: Ask) -> list[dict[str, Any]] | None:
-    if ask.logprobs is None:
-        return None
+def _logprobs(text: GeneratedText) -> list[dict[str, Any]]:
     return [_logprob(token) for token in text.logprobs]
 
 

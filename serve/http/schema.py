@@ -1,4 +1,4 @@
-"""The bodies of our own routes. Unknown fields are refused, and so is anything but the very type: "1" is no number.
+"""The bodies of our own routes.
 
 In these routes `temperature` is the DPO temperature (how far the policy may go from the base); the randomness of
 sampling is `sampling_temperature`. OpenAI's routes have their own bodies, in openai_schema.py.
@@ -8,13 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from serve.http.backend import TradeOff
+from serve.http.trade_off import EffectivePolicy, Sent, TradeOffBody
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Sampling = Annotated[float, Field(ge=0, le=100)]
 TopK = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -23,38 +21,9 @@ Top = Annotated[int, Field(ge=0, le=20)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
 StopText = Annotated[str, Field(min_length=1, max_length=256)]
 Stop = StopText | Annotated[list[StopText], Field(max_length=16)]
-Weights = (
-    Annotated[list[Weight], Field(min_length=1, max_length=1024)] | Annotated[dict[str, Weight], Field(min_length=1)]
-)
-Beta = Rate | Annotated[list[Rate], Field(min_length=1, max_length=1024)]
 
 
-class Body(BaseModel):
-    """A body that a caller sends."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
-
-
-class Sent(BaseModel):
-    """A body that the service sends."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True, ser_json_inf_nan="null")
-
-
-class _TradeOffFields(Body):
-    weights: Weights | None = None
-    """Importance of the objectives: a list in their order, or {name: number}, where absent ones weigh 0. Scaled to sum
-    1; all the same by default."""
-    temperature: Beta | None = None
-    """DPO temperature, one or one per objective: larger stays closer to the base, smaller goes further; the trained one
-    by default. Not the randomness of sampling."""
-
-    def trade_off(self) -> TradeOff:
-        """Which policy is wanted."""
-        return TradeOff(weights=self.weights, temperature=self.temperature)
-
-
-class GenerateBody(_TradeOffFields):
+class GenerateBody(TradeOffBody):
     """A text to generate at one trade-off."""
 
     model_config = ConfigDict(
@@ -86,7 +55,7 @@ class GenerateBody(_TradeOffFields):
     """Send the text as server-sent events while it is made."""
 
 
-class ScoreBody(_TradeOffFields):
+class ScoreBody(TradeOffBody):
     """Responses to score at one trade-off."""
 
     model_config = ConfigDict(
@@ -103,7 +72,7 @@ class ScoreBody(_TradeOffFields):
     """Responses to it."""
 
 
-class RankBody(_TradeOffFields):
+class RankBody(TradeOffBody):
     """Documents to rank at one trade-off."""
 
     model_config = ConfigDict(
@@ -115,19 +84,13 @@ class RankBody(_TradeOffFields):
     them."""
 
 
-class PolicySent(Sent):
-    """Which policy answered."""
-
+class _Identified(Sent):
     id: str
     """Of this answer."""
-    checkpoint: str
-    """The checkpoint that answered."""
-    objectives: list[str]
-    """Names of the objectives."""
-    weights: list[float]
-    """Effective weights in the objectives' order; they sum to 1."""
-    temperature: list[float]
-    """DPO temperature of each objective."""
+
+
+class PolicySent(EffectivePolicy, _Identified):
+    """Which policy answered."""
 
 
 class UsageSent(Sent):

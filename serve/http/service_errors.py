@@ -125,7 +125,7 @@ def invalid(error: RequestValidationError) -> ServiceError:
 
     Of the alternatives of a union, the one is explained that got furthest.
     """
-    first = max(error.errors(), key=lambda found: len(found["loc"]))
+    first = max(error.errors(), key=lambda problem: len(problem["loc"]))
     place = [part for part in first["loc"] if part != "body"]
     if not place:
         return ServiceError(400, "the body must be a JSON object", code="invalid_json")
@@ -150,10 +150,10 @@ def answer_errors(app: FastAPI) -> None:
         if isinstance(error, ServiceError):
             return error.response()
         if isinstance(error, HTTPException):  # the router's own: 404 and 405
-            known = {404: "there is no such route; see /docs", 405: "this route takes another method; see /docs"}
-            message = known.get(error.status_code, "the request could not be read")
-            made = ServiceError(error.status_code, message)
-            return JSONResponse(made.body(), error.status_code, error.headers)
+            messages = {404: "there is no such route; see /docs", 405: "this route takes another method; see /docs"}
+            message = messages.get(error.status_code, "the request could not be read")
+            refusal = ServiceError(error.status_code, message)
+            return JSONResponse(refusal.body(), error.status_code, error.headers)
         return internal().response()  # starlette raises it again behind us, and the gate logs it
 
     for kind in (RequestValidationError, HTTPException, Exception):

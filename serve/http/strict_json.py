@@ -115,7 +115,7 @@ def _holds_wrong_number(value: Any) -> bool:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) < len(pairs):
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
         raise _broken("a field is given twice")
-    return made
+    return fields

@@ -1,4 +1,4 @@
-"""Whole runs on Ray: what they leave behind, and that interruptions and workers do not change how they end."""
+"""Whole runs of language models on Ray: what they leave behind, and that workers do not change how they end."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cosdpo.run import run
 from safetensors.torch import load_file
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
-from tests.interruptions import killing_a_worker
+from cosdpo.experiment.results.run_result import RunResult
+from cosdpo.experiment.run import run
+from cosdpo.training.tracking import read_metrics
 from tests.tiny_models import rows, settings, write_model, write_rows
 
 STEPS = 120
@@ -61,49 +61,35 @@ def make(folder) -> Callable[..., Config]:
 
 
 @pytest.fixture(scope="module")
-def plain(make) -> tuple[Config, Front]:
-    """The run that the others are compared with: one worker, not interrupted."""
-    config = make("plain", evaluation__scorers={"kind": "brevity", "short": "dialogue"})
-    return config, run(config)
+def plain(make) -> RunResult:
+    """The run that the others are compared with: one worker."""
+    (result,) = run(make("plain", evaluation__scorers={"kind": "brevity", "short": "dialogue"}))
+    return result
 
 
-def trained(config: Config) -> dict[str, Tensor]:
-    checkpoint = config.output / "checkpoint"
+def trained(result: RunResult) -> dict[str, Tensor]:
+    checkpoint = result.config.output / "checkpoint"
     return load_file(checkpoint / "adapter_model.safetensors") | load_file(checkpoint / "conditioning.safetensors")
 
 
-def assert_ended_the_same(config: Config, expected: Config) -> None:
-    """Trained tensors to 1e-5, and every step logged once."""
-    ours, right = trained(config), trained(expected)
-    assert ours.keys() == right.keys()
-    for name, tensor in right.items():
-        torch.testing.assert_close(ours[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
-    assert steps(config) == list(range(1, expected.training.steps + 1))
-
-
-def steps(config: Config) -> list[int]:
-    lines = (config.output / "metrics.jsonl").read_text().splitlines(keepends=True)
-    return [int(json.loads(line)["step"]) for line in lines if line.endswith("\n")]
-
-
 class TestRunFolder:
-    def test_it_holds_what_design_names(self, plain):
-        config, _ = plain
-        names = {path.name for path in config.output.iterdir()}
-        assert names >= {"config.yaml", "metrics.jsonl", "checkpoint", "front.json", "front.png", "report.html"}
-        assert (config.output / "front.png").read_bytes().startswith(b"\x89PNG")
-        assert steps(config) == list(range(1, STEPS + 1))
-        line = json.loads((config.output / "metrics.jsonl").read_text().splitlines()[-1])
-        assert {"step", "seconds", "loss", "loss/kind", "loss/short", "learning_rate"} <= line.keys()
+    def test_what_it_holds(self, plain, make):
+        output = plain.config.output
+        assert output == make("plain").output
+        assert {path.name for path in output.iterdir()} == {
+            "checkpoint", "config.yaml", "done.json", "front.json", "metrics.jsonl", "samples.json", "tensorboard",
+        }  # fmt: skip
+        lines = read_metrics(output)
+        assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
+        assert {"step", "seconds", "loss", "loss/kind", "loss/short", "learning_rate"} <= lines[-1].keys()
 
     def test_front_json(self, plain):
-        config, returned = plain
-        front = json.loads((config.output / "front.json").read_text())
+        front = json.loads((plain.config.output / "front.json").read_text())
         assert front.keys() == {
             "method", "task", "objectives", "seed", "trained_temperature", "train_seconds", "train_seconds_total",
             "trained_parameters", "metrics", "points", "main",
         }  # fmt: skip
-        assert Front.load(config.output / "front.json") == returned
+        assert Front.load(plain.config.output / "front.json") == plain.front
         assert (front["method"], front["task"], front["objectives"]) == ("cos", "language", ["kind", "short"])
         assert front["metrics"].keys() == {"accuracy", "loss", "reward"}
         for metric in front["metrics"].values():
@@ -116,7 +102,7 @@ class TestRunFolder:
         assert front["trained_parameters"] == 4 * (2 * 232 + 64 + 32) + 16 * 4 * 4
 
     def test_the_base_is_the_natural_reference_point(self, plain):
-        metrics = plain[1].metrics
+        metrics = plain.front.metrics
         # The base's implicit rewards are 0: a coin on every pair, and a loss of ln 2.
         assert metrics["accuracy"].base == metrics["accuracy"].reference_point == [0.5, 0.5]
         assert metrics["loss"].base == pytest.approx([math.log(2)] * 2, abs=1e-4)
@@ -124,25 +110,25 @@ class TestRunFolder:
         assert metrics["reward"].reference_point == metrics["reward"].base
 
     def test_the_weights_steer(self, plain):
-        first, last = plain[1].points[0].values, plain[1].points[-1].values  # (0, 1) and (1, 0)
+        first, last = plain.front.points[0].values, plain.front.points[-1].values  # (0, 1) and (1, 0)
         assert last["accuracy"][0] > first["accuracy"][0] + 0.1
         assert first["accuracy"][1] > last["accuracy"][1] + 0.1
         assert last["accuracy"][0] > 0.75
         assert first["accuracy"][1] > 0.75
 
-    def test_the_report_is_self_contained(self, plain):
-        config, _ = plain
-        report = (config.output / "report.html").read_text()
-        for word in ("kind", "short", "hypervolume"):
-            assert word in report.lower()
-        assert 'src="http' not in report
-        assert '<link rel="stylesheet"' not in report
+    def test_samples_and_facts(self, plain):
+        assert [sample.model_dump() for sample in plain.samples] == json.loads(
+            (plain.config.output / "samples.json").read_text()
+        )
+        assert len(plain.samples) > 0
+        assert plain.samples[0].answers[0].weights == [1, 0]
+        base = sum(p.numel() for p in torch.nn.ParameterList(load_file_of_base(plain.config)).parameters())
+        assert (plain.facts["base_parameters"], plain.facts["workers"]) == (base, 1)
 
     def test_the_checkpoint_is_standard_and_not_pickled(self, plain):
-        config, _ = plain
-        files = list((config.output / "checkpoint").iterdir())
-        assert {path.suffix for path in files} == {".safetensors", ".json"}
-        adapter = json.loads((config.output / "checkpoint" / "adapter_config.json").read_text())
+        checkpoint = plain.config.output / "checkpoint"
+        assert {path.suffix for path in checkpoint.iterdir()} == {".safetensors", ".json"}
+        adapter = json.loads((checkpoint / "adapter_config.json").read_text())
         assert (adapter["peft_type"], adapter["r"]) == ("LORA", 4)
 
     def test_the_reference_was_cached(self, plain, folder):
@@ -150,14 +136,14 @@ class TestRunFolder:
         assert len(list((folder / "cache").rglob("*.parquet"))) == 2
         assert all(path.suffix == ".parquet" for path in (folder / "cache").rglob("*") if path.is_file())
 
-    def test_only_the_newest_checkpoints_are_kept(self, plain):
-        config, _ = plain
-        kept = sorted(path.name for path in config.output.rglob("checkpoint_0*"))
-        assert kept == ["checkpoint_00000100", "checkpoint_00000120"]
+
+def load_file_of_base(config: Config) -> list[Tensor]:
+    return list(load_file(Path(config.model.base) / "model.safetensors").values())
 
 
 def test_rankings_from_the_rows_to_the_front(make):
-    front = run(make("rankings", data__comparisons="rankings", training__steps=60, grid__partitions=2))
+    (result,) = run(make("rankings", data__comparisons="rankings", training__steps=60, grid__partitions=2))
+    front = result.front
     loss = front.metrics["loss"]
     for j, name in enumerate(front.objectives):
         # The base chooses each candidate at random out of itself and those strictly below it.
@@ -173,68 +159,18 @@ def test_rankings_from_the_rows_to_the_front(make):
 def test_more_workers_than_the_cluster_has(make):
     config = make("crowd", scaling__workers=8)
     with pytest.raises(InputError, match=r"scaling\.workers 8 needs 8 CPUs, the cluster has 2"):
-        run(config)
+        list(run(config))
     assert not config.output.exists()
-
-
-@pytest.mark.slow
-def test_a_killed_worker_costs_the_steps_since_the_last_checkpoint(plain, make):
-    # Context by context, so that a second passes between checkpoint 50 and the kill: Ray hears of a checkpoint when it
-    # next asks its workers, every 0.2 seconds.
-    config = make("killed", training__micro_batch=1)
-    with killing_a_worker(config, 70) as killed:
-        run(config)
-    assert len(killed) == 1
-    assert killed[0] < STEPS
-    assert_ended_the_same(config, plain[0])
-    # Every start of a worker opens an event file: the second one's first step tells where it went on.
-    files = sorted((config.output / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime)
-    assert len(files) == 2
-    board = EventAccumulator(str(files[1]))
-    board.Reload()
-    assert board.Scalars("loss")[0].step == 1 + killed[0] // 25 * 25
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_run_that_gave_up_is_gone_on_with(plain, make, workers):
-    config = make(f"gave_up_{workers}", scaling__max_failures=0, scaling__workers=workers)
-    with killing_a_worker(config, 60) as killed, pytest.raises(InputError, match="run again with --resume") as error:
-        run(config)
-    assert killed
-    assert "\n" not in str(error.value)
-    with pytest.raises(InputError, match="exists"):
-        run(config)
-    resumed = config.model_copy(update={"resume": True})
-    run(resumed)
-    assert_ended_the_same(resumed, plain[0])
-
-
-@pytest.mark.slow
-def test_resuming_a_finished_run_measures_it_again(plain, make):
-    config, front = plain
-    before = trained(config)
-    again = run(config.model_copy(update={"resume": True}))
-    for name, tensor in trained(config).items():
-        assert torch.equal(tensor, before[name])
-    assert again.metrics["loss"] == front.metrics["loss"]
-    assert steps(config) == list(range(1, STEPS + 1))
 
 
 @pytest.mark.slow
 def test_two_workers_end_like_one(plain, make, monkeypatch, tmp_path):
     monkeypatch.setenv("COSDPO_CACHE", str(tmp_path))  # they compute the reference together as well
-    config = make("two", scaling__workers=2, training__micro_batch=2)
-    front = run(config)
-    assert_ended_the_same(config, plain[0])
+    (two,) = run(make("two", scaling__workers=2, training__micro_batch=2))
+    ours, right = trained(two), trained(plain)
+    assert ours.keys() == right.keys()
+    for name, tensor in right.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
     for name in ("accuracy", "loss"):
-        for ours, expected in zip(front.points, plain[1].points, strict=True):
-            assert ours.values[name] == pytest.approx(expected.values[name], abs=1e-3)
-
-
-@pytest.mark.slow
-def test_a_run_that_diverges_ends_in_one_line(make):
-    config = make("diverged", training__learning_rate=1e30, training__warmup=0, training__clip=1e30)
-    with pytest.raises(InputError, match=r"not finite at step .*lower training\.learning_rate") as error:
-        run(config)
-    assert "\n" not in str(error.value)
+        for mine, expected in zip(two.front.points, plain.front.points, strict=True):
+            assert mine.values[name] == pytest.approx(expected.values[name], abs=1e-3)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from cosdpo.run import run
-from safetensors.torch import load_file
 
-from cosdpo import cross_validation
 from cosdpo.config import Config
 from cosdpo.data import letor
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.evaluation.front import Front
+from cosdpo.experiment import execute
+from cosdpo.experiment.results.run_result import RunResult
+from cosdpo.experiment.run import run
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer
-from cosdpo.tasks import ranking
 from tests.tiny_rankers import query_lists, settings, write_letor
 
 QUERIES, DOCUMENTS = 40, 8
@@ -61,10 +61,10 @@ def make(folder) -> MAKE:
 
 
 @pytest.fixture(scope="module")
-def plain(make) -> tuple[Config, Front]:
+def plain(make) -> RunResult:
     """The run that the others are compared with."""
-    config = make("plain")
-    return config, cross_validation.run(config)
+    (result,) = run(make("plain"))
+    return result
 
 
 @pytest.fixture(scope="module")
@@ -103,23 +103,22 @@ def by_hand(lists: QueryLists, score: Callable[[np.ndarray], np.ndarray]) -> lis
 
 
 class TestRunFolder:
-    def test_it_holds_what_design_names(self, plain):
-        config, _ = plain
-        names = {path.name for path in config.output.iterdir()}
-        assert names >= {
-            "base", "config.yaml", "metrics.jsonl", "checkpoint", "front.json", "front.png", "report.html",
+    def test_what_it_holds(self, plain):
+        output = plain.config.output
+        assert {path.name for path in output.iterdir()} == {
+            "base", "checkpoint", "config.yaml", "done.json", "example.json", "front.json", "metrics.jsonl",
+            "samples.json", "tensorboard",
         }  # fmt: skip
-        for checkpoint in (config.output / "checkpoint", config.output / "base" / "checkpoint"):
+        for checkpoint in (output / "checkpoint", output / "base" / "checkpoint"):
             assert {path.name for path in checkpoint.iterdir()} == {"cosdpo.json", "model.safetensors"}
         for place, last, keys in (("", 100, {"loss/a", "loss/b"}), ("base", 40, {"loss/relevance"})):
-            lines = [json.loads(line) for line in (config.output / place / "metrics.jsonl").read_text().splitlines()]
+            lines = [json.loads(line) for line in (output / place / "metrics.jsonl").read_text().splitlines()]
             assert [line["step"] for line in lines] == list(range(5, last + 1, 5))
             assert keys | {"loss", "seconds", "documents_per_second"} <= lines[-1].keys()
 
     def test_front_json(self, plain):
-        config, returned = plain
-        front = json.loads((config.output / "front.json").read_text())
-        assert Front.load(config.output / "front.json") == returned
+        front = json.loads((plain.config.output / "front.json").read_text())
+        assert Front.load(plain.config.output / "front.json") == plain.front
         assert (front["method"], front["task"], front["objectives"]) == ("cos", "ranking", ["a", "b"])
         assert front["metrics"].keys() == {"ndcg@10"}
         metric = front["metrics"]["ndcg@10"]
@@ -133,32 +132,21 @@ class TestRunFolder:
         assert front["trained_parameters"] == 168 + 16 + 16 + 2 * (32 + 216 + 72 + 288 + 64 + 264) + 16 + 8
 
     def test_the_weights_steer(self, plain):
-        values = plain[1].values("ndcg@10")  # from (0, 1) to (1, 0)
-        assert values[-1, 0] > values[0, 0] + 0.05
-        assert values[0, 1] > values[-1, 1] + 0.1
-        assert plain[1].metrics["ndcg@10"].hypervolume > 0
+        assert_steered(plain.front)
 
     def test_the_weights_steer_what_rankings_train(self, plain, make):
-        base = plain[0].output / "base" / "checkpoint"
-        front = cross_validation.run(make("rankings", data__comparisons="rankings", model__base=str(base)))
-        values = front.values("ndcg@10")
-        assert values[-1, 0] > values[0, 0] + 0.05
-        assert values[0, 1] > values[-1, 1] + 0.1
-        assert front.metrics["ndcg@10"].hypervolume > 0
+        base = plain.config.output / "base" / "checkpoint"
+        (result,) = run(make("rankings", data__comparisons="rankings", model__base=str(base)))
+        assert_steered(result.front)
 
     def test_the_base_has_learnt_the_main_label(self, plain):
-        _, front = plain
-        assert front.main is not None
+        assert plain.front.main is not None
         # An order at random reaches about 0.72 here.
-        assert front.main.base > 0.85
+        assert plain.front.main.base > 0.85
 
-    def test_the_report_shows_rankings(self, plain):
-        config, _ = plain
-        report = (config.output / "report.html").read_text()
-        for word in ("ndcg@10", "relevance", "query q"):
-            assert word in report.lower()
-        assert 'src="http' not in report
-        shown = json.loads((config.output / "samples.json").read_text())
+    def test_rankings_along_the_trade_off(self, plain):
+        shown = json.loads((plain.config.output / "samples.json").read_text())
+        assert shown == [ranking.model_dump() for ranking in plain.rankings]
         assert len(shown) == 3
         for query in shown:
             assert query["labels"].keys() == {"relevance", "a", "b"}
@@ -166,24 +154,25 @@ class TestRunFolder:
             assert all(sorted(order["order"]) == list(range(DOCUMENTS)) for order in query["orders"])
 
     def test_the_example_is_a_held_out_query(self, plain, test_lists):
-        config, _ = plain
-        rows = json.loads((config.output / "example.json").read_text())["features"]
+        rows = json.loads((plain.config.output / "example.json").read_text())["features"]
         np.testing.assert_allclose(rows, test_lists.features[:DOCUMENTS], rtol=1e-6)
+
+
+def assert_steered(front: Front) -> None:
+    values = front.values("ndcg@10")  # from (0, 1) to (1, 0)
+    assert values[-1, 0] > values[0, 0] + 0.05
+    assert values[0, 1] > values[-1, 1] + 0.1
+    assert front.metrics["ndcg@10"].hypervolume > 0
 
 
 class TestCheckpoint:
     def test_the_front_can_be_had_again(self, plain, test_lists):
-        config, front = plain
-        scorer = RankingScorer.load(config.output / "checkpoint")
-        for point, main in zip(front.points, front.main.values, strict=True):
-            a, b, relevance = by_hand(test_lists, lambda rows, w=point.weights: scorer.score(rows, w))
-            assert point.values["ndcg@10"] == pytest.approx([a, b], abs=1e-6)
-            assert main == pytest.approx(relevance, abs=1e-6)
+        assert_had_again(plain, test_lists)
 
     def test_the_base_is_the_reference_point(self, plain, test_lists):
-        config, front = plain
-        scorer = RankingScorer.load(config.output / "checkpoint")
-        base = BaseRanker.load(config.output / "base" / "checkpoint")
+        output, front = plain.config.output, plain.front
+        scorer = RankingScorer.load(output / "checkpoint")
+        base = BaseRanker.load(output / "base" / "checkpoint")
         for name, tensor in base.state_dict().items():
             assert torch.equal(scorer.base.state_dict()[name], tensor)
         # At an enormous temperature the ranker is its base.
@@ -192,95 +181,94 @@ class TestCheckpoint:
         assert front.main.base == pytest.approx(relevance, abs=1e-6)
 
 
-@pytest.mark.slow
-def test_a_given_base_is_not_trained_again(plain, make, monkeypatch):
-    config, front = plain
-    monkeypatch.setattr(ranking, "train_base", None)
-    given = config.output / "base" / "checkpoint"
-    before = (given / "model.safetensors").read_bytes()
-    again = run(make("given", model__base=str(given)))
-    assert not (make("given").output / "base").exists()
-    assert (given / "model.safetensors").read_bytes() == before
-    # The same seed, the same base: the same run.
-    assert again.metrics == front.metrics
-    assert again.main == front.main
-
-
-@pytest.mark.slow
-def test_a_front_at_several_temperatures(plain, make, test_lists):
-    plain_config, expected = plain
-    given = str(plain_config.output / "base" / "checkpoint")
-    config = make("temperatures", model__base=given, grid__temperatures=[3.0, 0.5])
-    front = run(config)
-    assert front.ratios == [0.5, 1.0, 3.0]
-    assert (front.metrics, front.at(1).main, front.at(1).points) == (expected.metrics, expected.main, expected.points)
-    scorer = RankingScorer.load(config.output / "checkpoint")
-    for point, main in zip(front.points, front.main.values, strict=True):
-        a, b, relevance = by_hand(test_lists, lambda rows, p=point: scorer.score(rows, p.weights, p.temperature))
+def assert_had_again(result: RunResult, lists: QueryLists) -> None:
+    """Every point of the front, by the checkpoint alone."""
+    scorer = RankingScorer.load(result.config.output / "checkpoint")
+    for point, main in zip(result.front.points, result.front.main.values, strict=True):
+        a, b, relevance = by_hand(lists, lambda rows, p=point: scorer.score(rows, p.weights, p.temperature))
         assert point.values["ndcg@10"] == pytest.approx([a, b], abs=1e-6)
         assert main == pytest.approx(relevance, abs=1e-6)
-    assert (config.output / "front-temperature.png").stat().st_size > 10_000
-    assert not (plain_config.output / "front-temperature.png").exists()
 
 
 @pytest.mark.slow
-def test_a_finished_run_is_measured_again(plain, make, monkeypatch):
-    config, front = plain
-    before = load_file(config.output / "checkpoint" / "model.safetensors")
-    again = cross_validation.run(make("plain", resume=True))
-    for name, tensor in load_file(config.output / "checkpoint" / "model.safetensors").items():
-        assert torch.equal(tensor, before[name])
-    assert again.metrics == front.metrics
+def test_on_a_given_base_at_several_temperatures(plain, make, test_lists):
+    given = plain.config.output / "base" / "checkpoint"
+    before = (given / "model.safetensors").read_bytes()
+    (result,) = run(make("given", model__base=str(given), grid__temperatures=[3.0, 0.5]))
+    assert not (result.config.output / "base").exists()
+    assert (given / "model.safetensors").read_bytes() == before
+    # The same seed, the same base: the same run.
+    front, expected = result.front, plain.front
+    assert front.ratios == [0.5, 1.0, 3.0]
+    assert (front.metrics, front.at(1).main, front.at(1).points) == (expected.metrics, expected.main, expected.points)
+    assert_had_again(result, test_lists)
 
 
 @pytest.mark.slow
-def test_a_run_that_was_cut_short_is_gone_on_with(plain, make, monkeypatch):
-    _, front = plain
-    config = make("cut")
+def test_a_finished_run_is_not_run_again(plain, make, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in plain.config.output.rglob("*.safetensors")}
+    monkeypatch.setattr(execute, "start_training", None)
+    (again,) = run(make("plain", resume=True))
+    assert (again.front, again.rankings, again.facts) == (plain.front, plain.rankings, plain.facts)
+    # Without its front it is measured again.
+    (plain.config.output / "front.json").unlink()
+    (again,) = run(make("plain", resume=True))
+    assert again.front == plain.front
+    assert {path: path.stat().st_mtime_ns for path in plain.config.output.rglob("*.safetensors")} == before
 
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr("cosdpo.run.train", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run(config)
-    base = (config.output / "base" / "checkpoint" / "model.safetensors").read_bytes()
-    assert not (config.output / "front.json").exists()
-    again = run(make("cut", resume=True))
-    assert (config.output / "base" / "checkpoint" / "model.safetensors").read_bytes() == base
-    assert again.metrics == front.metrics
+@pytest.mark.slow
+def test_a_run_that_has_its_base_only_is_gone_on_with(plain, make):
+    config = make("cut", resume=True)
+    shutil.copytree(plain.config.output / "base", config.output / "base")
+    shutil.copy(plain.config.output / "config.yaml", config.output)
+    (again,) = run(config)
+    base = Path("base", "checkpoint", "model.safetensors")
+    assert (config.output / base).read_bytes() == (plain.config.output / base).read_bytes()
+    assert again.front.metrics == plain.front.metrics
 
 
 @pytest.mark.slow
 def test_two_workers_end_like_one(plain, make):
-    config, front = plain
-    given = str(config.output / "base" / "checkpoint")
-    two = run(make("two", scaling__workers=2, training__micro_batch=2, model__base=given))
-    np.testing.assert_allclose(two.values("ndcg@10"), front.values("ndcg@10"), atol=0.01)
+    given = str(plain.config.output / "base" / "checkpoint")
+    (two,) = run(make("two", scaling__workers=2, training__micro_batch=2, model__base=given))
+    np.testing.assert_allclose(two.front.values("ndcg@10"), plain.front.values("ndcg@10"), atol=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["soup", "modpo"])
+def test_a_method_alone_has_the_usual_run_folder(plain, make, method):
+    given = str(plain.config.output / "base" / "checkpoint")
+    (result,) = run(make(method, model__base=given, method=method, training__steps=6, grid__partitions=2))
+    output, front = result.config.output, result.front
+    assert {path.name for path in output.iterdir()} == {"config.yaml", "front.json", "seed-0"}
+    assert front == Front.load(output / "front.json")
+    assert (front.method, front.task, len(front.points)) == (method, "ranking", 3)
+    assert result.facts["trainings"] == {"soup": 2, "modpo": 3}[method]
 
 
 @pytest.mark.slow
 def test_folds_and_their_mean(make, monkeypatch):
-    config = make("folds", data__folds=2, training__steps=20, ranker__base_steps=20)
-    mean = cross_validation.run(config)
-    fronts = [Front.load(config.output / f"fold-{k}" / "front.json") for k in (1, 2)]
-    assert Front.load(config.output / "front.json") == mean
-    values = [front.values("ndcg@10") for front in fronts]
+    short: dict[str, object] = {"data__folds": 2, "training__steps": 20, "ranker__base_steps": 20}
+    *folds, mean = run(make("folds", **short))
+    output = mean.config.output
+    assert [fold.config.output for fold in folds] == [output / f"fold-{k}" for k in (1, 2)]
+    assert [Front.load(fold.config.output / "front.json") for fold in folds] == [fold.front for fold in folds]
+    assert Front.load(output / "front.json") == mean.front
+    values = [fold.front.values("ndcg@10") for fold in folds]
     assert not np.allclose(*values)
-    np.testing.assert_allclose(mean.values("ndcg@10"), (values[0] + values[1]) / 2)
-    metric, parts = mean.metrics["ndcg@10"], [front.metrics["ndcg@10"] for front in fronts]
+    np.testing.assert_allclose(mean.front.values("ndcg@10"), (values[0] + values[1]) / 2)
+    metric, parts = mean.front.metrics["ndcg@10"], [fold.front.metrics["ndcg@10"] for fold in folds]
     np.testing.assert_allclose(metric.base, np.mean([part.base for part in parts], 0))
     np.testing.assert_allclose(metric.reference_point, metric.base)
     assert metric.hypervolume_folds == [part.hypervolume for part in parts]
-    np.testing.assert_allclose(mean.main.values, np.mean([front.main.values for front in fronts], 0))
-    assert mean.main.base == pytest.approx(np.mean([front.main.base for front in fronts]))
-    assert "fold" in (config.output / "report.html").read_text()
+    np.testing.assert_allclose(mean.front.main.values, np.mean([fold.front.main.values for fold in folds], 0))
+    assert mean.front.main.base == pytest.approx(np.mean([fold.front.main.base for fold in folds]))
     # Each fold has a base of its own, trained on its own lists.
-    weights = [(config.output / f"fold-{k}" / "base" / "checkpoint" / "model.safetensors").read_bytes() for k in (1, 2)]
-    assert weights[0] != weights[1]
+    one, two = ((output / f"fold-{k}" / "base" / "checkpoint" / "model.safetensors").read_bytes() for k in (1, 2))
+    assert one != two
 
     # Finished folds are not run again.
-    monkeypatch.setattr("cosdpo.run.train", None)
-    resumed = make("folds", data__folds=2, training__steps=20, ranker__base_steps=20, resume=True)
-    assert cross_validation.run(resumed).metrics == mean.metrics
+    monkeypatch.setattr(execute, "start_training", None)
+    *_, again = run(make("folds", resume=True, **short))
+    assert again.front == mean.front

@@ -35,9 +35,10 @@ def test_one_worker_shares_nothing():
 
 
 def test_offloading_by_hand():
-    optimizer = shares(MEMORY, settings("x", scaling__workers=4, scaling__offload="optimizer"))
+    zero = {"scaling__workers": 4, "scaling__strategy": "deepspeed", "scaling__zero_stage": 3}
+    optimizer = shares(MEMORY, settings("x", **zero, scaling__offload="optimizer"))
     assert optimizer["deepspeed 2"].trained == 24 + 6
-    parameters = shares(MEMORY, settings("x", scaling__workers=4, scaling__offload="parameters"))
+    parameters = shares(MEMORY, settings("x", **zero, scaling__offload="parameters"))
     assert parameters["deepspeed 3"].base == 20 + 50
     assert optimizer["ddp"] == parameters["ddp"] == shares(MEMORY, settings("x", scaling__workers=4))["ddp"]
 
@@ -57,7 +58,7 @@ def base(tmp_path):
         (16, 256, -9.0, None),
         (16, 256, 0.05, "training.micro_batch"),
         (1, 256, 0.1, "gradient_checkpointing"),
-        (1, 8, 0.1, "scaling.strategy fsdp"),
+        (8, 8, 0.25, "scaling.strategy fsdp"),
     ],
 )
 def test_the_mend_that_is_named_does_mend(base, batch, length, lacking, mend):
@@ -80,6 +81,14 @@ def test_no_gpu_is_large_enough(base):
     config = settings(base, gpu={"memory": 0.5})
     with pytest.raises(InputError, match=r"gpu\.memory is 0\.5: choose a smaller base"):
         MemoryFit(config).check()
+
+
+def test_a_batch_that_more_workers_cannot_share(base):
+    """Sharding over more GPUs would mend it, but a batch of 1 has no part for a second worker."""
+    shape = {"data__max_length": 8, "training__batch_size": 1}
+    need = MemoryFit(settings(base, **shape)).share(settings(base, **shape)).total / GIB
+    with pytest.raises(InputError, match="choose a smaller base"):
+        MemoryFit(settings(base, **shape, gpu__memory=2 + 0.9 * (need - 2))).check()
 
 
 def test_printed_figures_are_those_of_the_shares(base, capsys):

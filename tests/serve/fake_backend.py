@@ -11,8 +11,10 @@ import numpy as np
 from cosdpo.evaluation.front import Measured, build
 from cosdpo.simplex import das_dennis
 from serve.engine.requests import Chunk, Usage
-from serve.http.backend import Ask, Description, EffectivePolicy, Part, Ranked, Scored, TradeOff
+from serve.http.backend import Part, Ranked, Scored, TextRequest
+from serve.http.schema import ModelSent
 from serve.http.service_errors import ServiceError
+from serve.http.trade_off import EffectivePolicy, TradeOff
 
 NAMES = ("positivity", "brevity", "dialogue", "formality", "factuality")
 HAPPY = ("smiled", "laughed", "danced", "sang", "hugged her friend")
@@ -34,13 +36,13 @@ class FakeBackend:
     ) -> None:
         self.objectives = list(NAMES[:m]) if task == "language" else ["quality", "clicks", "freshness"][:m]
         self.task, self.measured, self.pause, self.ratios = task, measured, pause, ratios
-        self.asked: list[Ask] = []
+        self.wanted: list[TextRequest] = []
         self.closed = 0
         """Answers that were broken off by the caller."""
         self.documents = np.random.default_rng(3).normal(size=(DOCUMENTS, FEATURES)).round(2)
 
-    async def describe(self) -> Description:
-        return Description(
+    async def describe(self) -> ModelSent:
+        return ModelSent(
             id="stories-1f3a9c04d2e1" if self.task == "language" else "mslr-77ab10e3c950",
             created=1_790_000_000,
             task=self.task,  # type: ignore[arg-type]
@@ -61,7 +63,12 @@ class FakeBackend:
         temperature = beta if isinstance(beta, list) else [beta] * m
         if sum(temperature) / m < 0.01:
             raise ServiceError(400, "temperature is below 0.01; raise it", param="temperature")
-        return EffectivePolicy("stories-1f3a9c04d2e1", self.objectives, [w / sum(raw) for w in raw], temperature)
+        return EffectivePolicy(
+            checkpoint="stories-1f3a9c04d2e1",
+            objectives=self.objectives,
+            weights=[w / sum(raw) for w in raw],
+            temperature=temperature,
+        )
 
     def words(self, policy: EffectivePolicy, seed: int | None) -> list[str]:
         """Happier with the first weight, shorter with the second, and never the same at two trade-offs."""
@@ -75,17 +82,17 @@ class FakeBackend:
         weights = " ".join(f"{weight:.2f}" for weight in policy.weights)
         return [*text, f"({weights}", f"at {policy.temperature[0]:.3g})"]
 
-    async def generate(self, ask: Ask) -> AsyncIterator[EffectivePolicy | Part]:
-        self.asked.append(ask)
-        prompt = str(ask.prompts[0])
+    async def generate(self, wanted: TextRequest) -> AsyncIterator[EffectivePolicy | Part]:
+        self.wanted.append(wanted)
+        prompt = str(wanted.prompts[0])
         if prompt == "fail":
             raise ServiceError(400, "prompt is too long: it has 600 tokens of at most 512", param="prompt")
-        policy = self.policy(ask.trade_off)
+        policy = self.policy(wanted.trade_off)
         yield policy
-        words = self.words(policy, ask.seed) * (50 if prompt == "slow" else 1)
+        words = self.words(policy, wanted.sampling.seed) * (50 if prompt == "slow" else 1)
         ended = False
         try:
-            for k, word in enumerate(words[: ask.max_new_tokens]):
+            for k, word in enumerate(words[: wanted.max_new_tokens]):
                 await asyncio.sleep(0.02 if prompt == "slow" else self.pause)
                 if prompt == "break" and k == 3:
                     raise ServiceError(500, "the engine stopped")

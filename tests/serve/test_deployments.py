@@ -11,12 +11,13 @@ import pytest
 
 from cosdpo.errors import InputError
 from serve.deployments import Replica
-from serve.http.backend import Ask, TradeOff
+from serve.http.backend import TextRequest
 from serve.http.service_errors import ServiceError
+from serve.http.trade_off import TradeOff
 from serve.service_settings import ServiceSettings
 
 pytestmark = pytest.mark.anyio
-ASK = Ask(trade_off=TradeOff(), prompts=("a",))
+WANTED = TextRequest(trade_off=TradeOff(), prompts=("a",))
 
 
 class Loaded:
@@ -37,7 +38,7 @@ class Loaded:
         await asyncio.sleep(0.03 if Loaded.slow else 0)
         self.warm = True
 
-    async def generate(self, ask: Ask) -> AsyncIterator[str]:
+    async def generate(self, wanted: TextRequest) -> AsyncIterator[str]:
         assert self.warm
         self.running += 1
         try:
@@ -79,12 +80,12 @@ async def settled(replica: FakeReplica) -> None:
 
 
 async def test_old_streams_end_on_the_old_checkpoint(replica: FakeReplica) -> None:
-    stream = replica.generate(ASK)
+    stream = replica.generate(WANTED)
     assert await anext(stream) == "first"
     await replica.reconfigure({"checkpoint": "runs/second"})
-    while replica._current().name == "first":  # type: ignore[union-attr]
+    while replica.current().name == "first":  # type: ignore[union-attr]
         await asyncio.sleep(0.001)
-    newer = replica.generate(ASK)
+    newer = replica.generate(WANTED)
     assert await anext(newer) == "second"
     first, second = Loaded.all
     await asyncio.sleep(0.01)
@@ -101,11 +102,11 @@ async def test_old_streams_end_on_the_old_checkpoint(replica: FakeReplica) -> No
 async def test_nobody_waits_for_the_new_checkpoint(replica: FakeReplica) -> None:
     Loaded.slow = True
     await replica.reconfigure({"checkpoint": "runs/second"})
-    stream = replica.generate(ASK)
+    stream = replica.generate(WANTED)
     assert await anext(stream) == "first"
     await stream.aclose()  # type: ignore[attr-defined]
     await settled(replica)
-    assert replica._current().name == "second"  # type: ignore[union-attr]
+    assert replica.current().name == "second"  # type: ignore[union-attr]
 
 
 async def test_of_several_reloads_the_last_wins(replica: FakeReplica) -> None:
@@ -113,14 +114,14 @@ async def test_of_several_reloads_the_last_wins(replica: FakeReplica) -> None:
     for name in ("second", "third", "fourth"):
         await replica.reconfigure({"checkpoint": f"runs/{name}"})
     await settled(replica)
-    assert replica._current().name == "fourth"  # type: ignore[union-attr]
-    assert [one.name for one in Loaded.all if not one.retired] == ["fourth"]
+    assert replica.current().name == "fourth"  # type: ignore[union-attr]
+    assert [loaded.name for loaded in Loaded.all if not loaded.retired] == ["fourth"]
 
 
 async def test_a_broken_checkpoint_changes_nothing(replica: FakeReplica) -> None:
     await replica.reconfigure({"checkpoint": "runs/broken"})
     await settled(replica)
-    assert replica._current().name == "first"  # type: ignore[union-attr]
+    assert replica.current().name == "first"  # type: ignore[union-attr]
     assert replica.failed_reloads == 1
     with pytest.raises(InputError):
         await FakeReplica(ServiceSettings(checkpoint=Path("unused"))).reconfigure({"checkpoint": "runs/broken"})
@@ -129,7 +130,7 @@ async def test_a_broken_checkpoint_changes_nothing(replica: FakeReplica) -> None
 async def test_health_and_refusals(replica: FakeReplica) -> None:
     """Refusals are values, so that they cross processes as they are."""
     await replica.check_health()
-    answer = await replica.score(TradeOff(), "a", ["b"])
+    answer = await replica.call("score", TradeOff(), "a", ["b"])
     assert isinstance(answer, ServiceError)
     Loaded.all[0].well = False
     with pytest.raises(RuntimeError):

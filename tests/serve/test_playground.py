@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import uvicorn
 
+from serve.engine.requests import SamplingParams
 from serve.http import api
 from serve.http.limits import Limits
 from tests.serve.fake_backend import FakeBackend
@@ -79,7 +80,7 @@ def visit(browser: Any, served: Any, addresses: dict[str, tuple[FakeBackend, str
             backend = FakeBackend(*args, **kwargs)
             addresses[how] = backend, served(backend)
         backend, address = addresses[how]
-        backend.asked.clear()
+        backend.wanted.clear()
         backend.closed = 0
         context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
         contexts.append(context)
@@ -130,8 +131,8 @@ def test_slider_moved_by_key_changes_the_answer_with_the_same_seed(visit: Open) 
     slider(opened.page).press("ArrowRight")
     expect(opened.page.locator(".answer")).to_contain_text("(0.49 0.51 at 0.1)")
     assert slider(opened.page).get_attribute("aria-valuetext") == "positivity 0.49, brevity 0.51"
-    first, second = opened.backend.asked
-    assert first.seed == second.seed == 0
+    first, second = opened.backend.wanted
+    assert first.sampling.seed == second.sampling.seed == 0
     assert second.trade_off.weights == [0.49, 0.51]
 
 
@@ -140,7 +141,7 @@ def test_controls_do_not_ask_when_they_are_not_followed(visit: Open) -> None:
     opened.page.get_by_label("Follow the controls").uncheck()
     slider(opened.page).press("End")
     opened.page.wait_for_timeout(500)
-    assert opened.backend.asked == []
+    assert opened.backend.wanted == []
     assert "(0.00 1.00 at 0.1)" in generate(opened.page)
 
 
@@ -156,7 +157,7 @@ def test_fast_moves_end_in_one_answer(visit: Open) -> None:
         }"""
     )
     expect(opened.page.locator(".answer")).to_contain_text("(0.60 0.40 at 0.1)")
-    assert len(opened.backend.asked) == 1
+    assert len(opened.backend.wanted) == 1
 
 
 def test_temperature_goes_from_the_smallest_to_ten_times_the_trained(visit: Open) -> None:
@@ -182,12 +183,13 @@ def test_settings_are_sent_and_checked(visit: Open) -> None:
     for name, value in {"Sampling temperature": "0.5", "Top-p": "0.9", "Max tokens": "7", "Seed": "42"}.items():
         page.get_by_label(name, exact=True).fill(value)
     generate(page)
-    (ask,) = opened.backend.asked
-    assert (ask.sampling_temperature, ask.top_p, ask.max_new_tokens, ask.seed) == (0.5, 0.9, 7, 42)
+    (wanted,) = opened.backend.wanted
+    assert wanted.sampling == SamplingParams(temperature=0.5, top_p=0.9, seed=42)
+    assert wanted.max_new_tokens == 7
     page.get_by_label("Top-p").fill("2")
     page.get_by_role("button", name="Generate").click()
     expect(page.locator(".column .notice")).to_contain_text("out of its range")
-    assert len(opened.backend.asked) == 1
+    assert len(opened.backend.wanted) == 1
 
 
 def test_point_of_the_front_sets_the_weights_and_generates(visit: Open) -> None:
@@ -347,7 +349,7 @@ def test_side_by_side_streams_both_and_shows_where_they_part(visit: Open) -> Non
     one, other = answer(page, "A"), answer(page, "B")
     assert "(0.50 0.50 at 0.1)" in one
     assert "(0.00 1.00 at 0.1)" in other
-    assert opened.backend.asked[0].seed == opened.backend.asked[1].seed
+    assert opened.backend.wanted[0].sampling.seed == opened.backend.wanted[1].sampling.seed
     shared = page.locator(".shared").all_inner_texts()
     assert shared == ["Tom ran to the park. Then he ", "Tom ran to the park. Then he "]
     assert one.split()[7] != other.split()[7]
@@ -441,7 +443,7 @@ def test_five_objectives_have_a_slider_each_and_shares_that_sum_to_one(visit: Op
     page = opened.page
     page.get_by_role("slider", name="Importance of positivity").fill("80")
     answer(page)
-    assert opened.backend.asked[-1].trade_off.weights == [0.5, 0.125, 0.125, 0.125, 0.125]
+    assert opened.backend.wanted[-1].trade_off.weights == [0.5, 0.125, 0.125, 0.125, 0.125]
     assert page.locator(".each b").all_inner_texts() == ["0.50", "0.13", "0.13", "0.13", "0.13"]
     expect(page.locator(".point .line")).to_have_count(35)
 

@@ -11,13 +11,14 @@ from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
 from serve.engine.requests import Chunk
-from serve.http.backend import Ask, EffectivePolicy, Part, TradeOff
+from serve.http.backend import Part, TextRequest
 from serve.http.service_errors import ServiceError
+from serve.http.trade_off import EffectivePolicy, TradeOff
 from serve.remote import RemoteBackend
 
 pytestmark = pytest.mark.anyio
-ASK = Ask(trade_off=TradeOff(), prompts=("a",))
-POLICY = EffectivePolicy("c-1", ["a"], [1.0], [0.1])
+WANTED = TextRequest(trade_off=TradeOff(), prompts=("a",))
+POLICY = EffectivePolicy(checkpoint="c-1", objectives=["a"], weights=[1.0], temperature=[0.1])
 PARTS = [Part(0, Chunk(text, (), None, None)) for text in "xyz"]
 
 
@@ -67,7 +68,7 @@ class Handle:
 async def collected(handle: Handle) -> tuple[list[Any], ServiceError | None]:
     found: list[Any] = []
     try:
-        async for item in RemoteBackend(handle).generate(ASK):  # type: ignore[arg-type]
+        async for item in RemoteBackend(handle).generate(WANTED):  # type: ignore[arg-type]
             found.append(item)  # noqa: PERF401  # what came before an error counts
     except ServiceError as error:
         return found, error
@@ -116,7 +117,7 @@ async def test_refusals(raised: Exception, status: int) -> None:
 
 async def test_a_reader_that_leaves_cancels() -> None:
     handle = Handle([POLICY, *PARTS])
-    stream = RemoteBackend(handle).generate(ASK)  # type: ignore[arg-type]
+    stream = RemoteBackend(handle).generate(WANTED)  # type: ignore[arg-type]
     await anext(stream)
     assert not handle.answers[0].cancelled
     await stream.aclose()
@@ -129,7 +130,7 @@ async def test_before_the_first_replica_is_up() -> None:
     with pytest.raises(ServiceError, match="loading"):
         await backend.describe()
     with pytest.raises(ServiceError, match="loading"):
-        await anext(backend.generate(ASK))
+        await anext(backend.generate(WANTED))
 
 
 def test_a_refusal_survives_the_way() -> None:

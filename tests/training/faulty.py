@@ -1,7 +1,7 @@
-"""A tiny ranker's run on Ray that breaks in the way that a file in its run folder asks for.
+"""A tiny ranker's training on Ray that breaks in the way that a file in its run folder asks for.
 
 full     saving finds no room
-kill     the process dies while a checkpoint is being copied to its storage
+kill     the process dies within a save, with several workers while the state is being copied to its storage
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ray
 import torch
-from torch import Tensor
+from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from cosdpo.config import Config
+from cosdpo.experiment.execute import train_bases
+from cosdpo.experiment.plan import Case
 from cosdpo.models.ranking_scorer import RankingScorer
-from cosdpo.training.loop import optimizer_for, train
-from cosdpo.training.ray_train import Job
 from cosdpo.training.storage import location
-from cosdpo.training.training_state import Clock
-from cosdpo.training.world import World
+from cosdpo.training.tracking import read_metrics
+from cosdpo.training.unit import CHECKPOINT, Trained, Unit
 from tests import tiny_rankers
+from tests.training.runs import whole_run
 
 STEPS = 40
 LARGE = 400 * 2**20
@@ -34,7 +35,7 @@ LARGE = 400 * 2**20
 
 
 def settings(output: Path, **changes: object) -> Config:
-    """A run of 40 steps that saves and logs often."""
+    """A training of 40 steps that saves and logs often."""
     defaults: dict[str, object] = {
         "output": str(output),
         "training__steps": STEPS,
@@ -47,7 +48,7 @@ def settings(output: Path, **changes: object) -> Config:
 
 
 def create(config: Config, device: torch.device) -> RankingScorer:
-    """The scorer of a run, with the fault that was asked for in its `save`."""
+    """The scorer of a training, with the fault that was asked for in its `save`."""
     scorer = tiny_rankers.scorer(config)
     save: Callable[[Path], None] = scorer.save
 
@@ -55,8 +56,10 @@ def create(config: Config, device: torch.device) -> RankingScorer:
         save(folder)
         if (config.output / "full").exists():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder))
-        if (config.output / "kill").exists() and folder.name != ".checkpoint":
+        if (config.output / "kill").exists():
             (config.output / "kill").unlink()
+            if config.scaling.workers == 1:
+                os.kill(os.getpid(), signal.SIGKILL)
             with (folder / "large").open("wb") as file:
                 file.truncate(LARGE)
             threading.Thread(target=die_while_copying, args=(Path(location(config)),), daemon=True).start()
@@ -75,7 +78,7 @@ def die_while_copying(place: Path) -> None:
 
 
 class Slow:
-    """Training data that takes its time, so that something can happen within a run."""
+    """Training data that takes its time, so that something can happen within a training."""
 
     def __init__(self, data: Any, seconds: float) -> None:
         self.data, self.seconds = data, seconds
@@ -94,38 +97,54 @@ class Slow:
         return self.data.batch(indices)
 
 
-def finish(scorer: Any, config: Config, world: World) -> dict[str, Any]:
-    """The trained tensors, and how many workers there were at the end."""
-    return {"tensors": {n: p.tolist() for n, p in scorer.named_parameters() if p.requires_grad}, "workers": world.size}
+class Given:
+    """In the place of a task, what is to be trained; a step takes about `seconds`."""
+
+    def __init__(self, config: Config, seconds: float) -> None:
+        self.unit = Unit(config, create)
+        self.data = Slow(tiny_rankers.ranking_data(config), seconds)
+
+    def base(self) -> tuple[Unit, Slow]:
+        return self.unit, self.data
+
+    def use_base(self, checkpoint: Path) -> None:
+        pass
 
 
-def job(config: Config, seconds: float = 0.02) -> Job:
-    """For `fit`; a step takes about `seconds`."""
-    config.output.mkdir(parents=True, exist_ok=True)
-    data = ray.put(Slow(tiny_rankers.ranking_data(config), seconds))
-    return Job(config.model_dump(mode="json"), create, data, finish)
+def train(config: Config, seconds: float = 0.0) -> Trained:
+    """Trains as a job does, by one worker or several, and goes on with what is there."""
+    train_bases([(Case(0, 0, config), Given(config, seconds))], 1, config)  # type: ignore[list-item]
+    trained = Trained.read(config.output)
+    assert trained is not None
+    return trained
 
 
-def whole(config: Config) -> tuple[dict[str, Tensor], list[dict[str, float]]]:
-    """Trained tensors and metrics of the run that nothing happened to, without Ray."""
-    module, lines = tiny_rankers.scorer(config), []
-    data = tiny_rankers.ranking_data(config)
-    train(module, data, config, optimizer_for(module, config), Clock(), lines.append, lambda clock: None)
-    return {n: p.detach() for n, p in module.named_parameters() if p.requires_grad}, lines
-
-
-def assert_same(part: dict[str, Any], config: Config) -> None:
-    """Trained tensors and logged losses are those of `whole`, and every step was logged once."""
-    from cosdpo.training.tracking import read_metrics
-
-    tensors, lines = whole(config)
+def assert_same(config: Config) -> None:
+    """Trained tensors and logged losses are those of the training that nothing happened to, without Ray, and every step
+    was logged once.
+    """
+    tensors, lines = whole_run(config)
+    trained = load_file(config.output / CHECKPOINT / "model.safetensors")
     for name, tensor in tensors.items():
         # A shift of all keys or of all scores changes nothing: AdamW moves these biases along rounding errors alone.
         if not name.endswith(("qkv.bias", "network.norm.bias")):
-            ours = torch.tensor(part["tensors"][name])
-            torch.testing.assert_close(ours, tensor, rtol=1e-5, atol=1e-5, msg=name)
+            torch.testing.assert_close(trained[name], tensor, rtol=1e-5, atol=1e-5, msg=name)
     logged = read_metrics(config.output)
     assert [line["step"] for line in logged] == [line["step"] for line in lines]
     for ours, right in zip(logged, lines, strict=True):
         for key in ("loss", "gradient_norm"):
             assert abs(ours[key] - right[key]) < 1e-5 + 1e-4 * abs(right[key]), (key, ours, right)
+
+
+def checkpoints(place: Path) -> list[str]:
+    return sorted(path.name for path in (place / "training").glob("checkpoint_0*"))
+
+
+def first_steps(config: Config) -> list[int]:
+    """First step after each start of the workers; each start opens an event file."""
+    first = []
+    for file in sorted((config.output / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime):
+        board = EventAccumulator(str(file))
+        board.Reload()
+        first.append(board.Scalars("loss")[0].step)
+    return first

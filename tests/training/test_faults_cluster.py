@@ -12,16 +12,13 @@ import ray
 from ray._raylet import GcsClient
 from ray.cluster_utils import Cluster
 from ray.core.generated import autoscaler_pb2
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from cosdpo.config import Config
 from cosdpo.experiment.compare import compare
-from cosdpo.training.ray_train import fit
+from cosdpo.training.storage import SNAPSHOT
 from tests.interruptions import at_step
 from tests.tiny_models import rows, write_model, write_rows
 from tests.tiny_models import settings as language
-from tests.training.faulty import assert_same, job, settings
-from tests.training.test_faults import checkpoints
+from tests.training.faulty import STEPS, assert_same, checkpoints, first_steps, settings, train
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -42,31 +39,21 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
     nodes.shutdown()
 
 
-def first_steps(config: Config) -> list[int]:
-    """First step after each start of the workers; each start opens an event file."""
-    first = []
-    for file in sorted((config.output / "tensorboard").iterdir(), key=lambda path: path.stat().st_mtime):
-        board = EventAccumulator(str(file))
-        board.Reload()
-        first.append(board.Scalars("loss")[0].step)
-    return first
-
-
 def test_a_run_goes_on_when_a_node_is_gone(cluster, tmp_path):
     config = settings(tmp_path / "run", scaling__workers=3, scaling__min_workers=1)
     with at_step(
         config, 22, lambda: cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
     ) as gone:
-        part = fit(config, job(config, seconds=0.2)).parts[0]
+        trained = train(config, seconds=0.2)
     assert gone
-    assert part["workers"] == 2
-    assert first_steps(config)[-1] in (16, 21)  # the newest checkpoint, or one that was not copied yet
-    assert_same(part, config)
+    assert trained.workers == 2
+    assert first_steps(config)[-1] in range(6, STEPS, 5)
+    assert_same(config)
 
 
 def test_a_notice_is_answered_by_a_checkpoint_from_which_the_run_goes_on(cluster, tmp_path):
     config = settings(tmp_path / "run", scaling__workers=3, scaling__min_workers=1, training__checkpoint_every=1000)
-    leaving = next(iter(cluster.worker_nodes))
+    leaving, saved = next(iter(cluster.worker_nodes)), []
 
     def notify() -> None:
         reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
@@ -75,19 +62,20 @@ def test_a_notice_is_answered_by_a_checkpoint_from_which_the_run_goes_on(cluster
         assert accepted
 
         def leave() -> None:
-            while not checkpoints(config.output):
+            snapshot = config.output / "training" / SNAPSHOT
+            while not snapshot.exists():  # Ray Train has registered it
                 time.sleep(0.05)
-            time.sleep(1)  # until Ray Train has registered it
+            saved.extend(checkpoints(config.output))
             cluster.remove_node(leaving, allow_graceful=False)
 
         threading.Thread(target=leave, daemon=True).start()
 
     with at_step(config, 7, notify) as noticed:
-        part = fit(config, job(config, seconds=0.3)).parts[0]
-    saved = int(checkpoints(config.output)[0].removeprefix("checkpoint_"))
-    assert noticed[0] < saved < 40
-    assert first_steps(config) == [1, saved + 1]
-    assert_same(part, config)
+        train(config, seconds=0.3)
+    step = int(saved[0].removeprefix("checkpoint_"))
+    assert noticed[0] < step < STEPS
+    assert first_steps(config) == [1, step + 1]
+    assert_same(config)
 
 
 def test_a_comparison_survives_a_node(cluster, tmp_path, monkeypatch):
@@ -105,13 +93,13 @@ def test_a_comparison_survives_a_node(cluster, tmp_path, monkeypatch):
     gone: list[str] = []
 
     def watch() -> None:
-        while not list(config.output.glob("seed-0/runs/*/state/[0-9]*")):
+        while not list(config.output.glob("seed-0/runs/*/training/checkpoint_*")):
             time.sleep(0.05)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
         gone.append("a node")
 
     threading.Thread(target=watch, daemon=True).start()
-    results = compare(config)
+    compared = compare(config)
     assert gone
-    assert {result.front.method for result in results} == {"cos", "linear_scalarization"}
+    assert {result.front.method for result in compared.results} == {"cos", "linear_scalarization"}
     assert json.loads((config.output / "comparison.json").read_text())["methods"].keys() >= {"cos"}

@@ -7,7 +7,7 @@ the only ways to the file and back.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,8 +25,7 @@ from pydantic import (
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
-from cosdpo.evaluation.front import Front, main_metric
-from cosdpo.experiment.results.agreement import check
+from cosdpo.evaluation.front import Front, Metric, main_metric
 from cosdpo.experiment.results.result import Budget, Result
 from cosdpo.experiment.results.statistics import Statistic, Statistics
 from cosdpo.files import whole_file
@@ -97,7 +96,7 @@ class MethodSummary(BaseModel):
 
     def over_pairs(self, metric: str) -> Statistic:
         """Mean over the pairs of objectives, by seed."""
-        volumes = [one.seeds for one in self.hypervolume_pairs[metric].values()]
+        volumes = [of_pair.seeds for of_pair in self.hypervolume_pairs[metric].values()]
         return Statistic.of(np.mean(volumes, axis=0).tolist())
 
     @property
@@ -184,7 +183,6 @@ def summarise(results: Sequence[Result], failures: Mapping[str, str] | None = No
     Raises:
         InputError: nothing was measured with full steps, or results do not belong together.
     """
-    check(results)
     steps = of_budget(results, "steps")
     if not steps:
         reasons = "; ".join(f"{what}: {why}" for what, why in (failures or {}).items())
@@ -222,22 +220,26 @@ def _methods(results: Sequence[Result]) -> dict[str, MethodSummary]:
         own = sorted((r for r in results if r.front.method == name), key=lambda result: result.front.seed)
         fronts = [result.front for result in own]
         metrics = {metric: [front.metrics[metric] for front in fronts] for metric in fronts[0].metrics}
+
+        def over_seeds(figure: Callable[[Metric], float]) -> dict[str, Statistic]:
+            return {name: Statistic.of([figure(metric) for metric in seeds]) for name, seeds in metrics.items()}
+
         return MethodSummary(
             seeds=[front.seed for front in fronts],
             runs=max(result.runs for result in own),
             train_seconds_total=Statistic.of([front.train_seconds_total for front in fronts]),
             trained_parameters=max(front.trained_parameters for front in fronts),
             peak_memory_bytes=max(result.peak_memory for result in own),
-            hypervolume={key: Statistic.of([one.hypervolume for one in ones]) for key, ones in metrics.items()},
+            hypervolume=over_seeds(lambda metric: metric.hypervolume),
             hypervolume_pairs={key: _pairs(fronts, key) for key in metrics} if len(fronts[0].objectives) > 2 else {},
             igd_plus={
                 key: Statistic.of([indicators.igd_plus(f.gains(key), targets[f.seed, key]) for f in fronts])
                 for key in metrics
             },
-            spread={key: Statistic.of([one.spread for one in ones]) for key, ones in metrics.items()},
-            non_dominated={key: Statistic.of([one.non_dominated for one in ones]) for key, ones in metrics.items()},
+            spread=over_seeds(lambda metric: metric.spread),
+            non_dominated=over_seeds(lambda metric: metric.non_dominated),
             controllability={
-                key: Statistics.of([one.controllability for one in ones]) for key, ones in metrics.items()
+                key: Statistics.of([metric.controllability for metric in seeds]) for key, seeds in metrics.items()
             },
             main=_main(fronts),
         )
@@ -248,7 +250,7 @@ def _methods(results: Sequence[Result]) -> dict[str, MethodSummary]:
 def _pairs(fronts: Sequence[Front], metric: str) -> dict[str, Statistic]:
     """Hypervolume in every two objectives, with all points of the front and the same reference."""
     sign = 1 if fronts[0].metrics[metric].higher_is_better else -1
-    found = {}
+    by_pair = {}
     for pair in combinations(range(len(fronts[0].objectives)), 2):
         volumes = [
             indicators.hypervolume(
@@ -256,8 +258,8 @@ def _pairs(fronts: Sequence[Front], metric: str) -> dict[str, Statistic]:
             )
             for front in fronts
         ]
-        found[", ".join(fronts[0].objectives[j] for j in pair)] = Statistic.of(volumes)
-    return found
+        by_pair[", ".join(fronts[0].objectives[j] for j in pair)] = Statistic.of(volumes)
+    return by_pair
 
 
 def _main(fronts: Sequence[Front]) -> MainSummary | None:

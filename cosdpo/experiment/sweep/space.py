@@ -16,7 +16,7 @@ from optuna.distributions import (
 )
 
 from cosdpo.config import Config
-from cosdpo.config.keys import keys_of
+from cosdpo.config.named_keys import keys_of
 from cosdpo.errors import InputError
 from cosdpo.experiment.sweep.trial_settings import Value, accepted, check_searchable
 

@@ -14,7 +14,7 @@ import yaml
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
-from cosdpo.experiment import checks, cluster
+from cosdpo.experiment import cluster, job_checks
 from cosdpo.experiment.execute import train_bases
 from cosdpo.experiment.plan import Case
 from cosdpo.experiment.sweep.space import parse_space
@@ -53,7 +53,7 @@ def sweep(config: Config) -> SweepResult:
 
 def located(config: Config) -> Config:
     """`config` as all trials share it: absolute paths, one process per trial, and fronts on the validation side."""
-    config = checks.located(config)
+    config = job_checks.located(config)
     gpus = config.sweep.gpus_per_trial or float(config.scaling.use_gpu)
     cpus = config.sweep.cpus_per_trial or config.scaling.cpus_per_worker
     config = config.changed(
@@ -97,7 +97,7 @@ def check(config: Config) -> None:
             )
     if task_of(config).folds(config) > 1 and not config.data.fold:
         raise InputError("a sweep tunes on one fold: name it by data.fold, such as --data.fold 1")
-    checks.check(config)
+    job_checks.check(config)
     _check_resumed(config)
     check_corners(config, {key: values.ends for key, values in space.items()})
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
+from pydantic import ValidationError
+
 from cosdpo.config import Config
-from cosdpo.config.keys import keys_of
+from cosdpo.config.named_keys import keys_of
 from cosdpo.errors import InputError
-from cosdpo.experiment import checks
+from cosdpo.experiment import job_checks
 from cosdpo.tasks import task_of
 
 Value = str | bool | int | float
@@ -54,37 +56,38 @@ def accepted(config: Config, key: str, word: str, place: str) -> Value:
     Raises:
         InputError: the key does not accept it.
     """
+    section, _, leaf = key.rpartition(".")
+    kind = type(getattr(config, section)) if section else Config
     try:
-        return value_of(config.changed({key: word}), key)
-    except InputError:
+        value: Value = getattr(kind.model_validate({leaf: word}), leaf)
+        return value
+    except ValidationError:
         raise InputError(f"{place}: expected {keys_of(Config)[key].accepts}, got {word!r}") from None
 
 
-def corners(config: Config, ends: Mapping[str, Sequence[Value]]) -> Iterator[Config]:
-    """The configurations at the ends of the space: all combinations while they are few, else one key at a time."""
+def corners(ends: Mapping[str, Sequence[Value]]) -> Iterator[TrialSettings]:
+    """The settings at the ends of the space: all combinations while they are few, else one key at a time."""
     size = 1
     for values in ends.values():
         size *= len(values)
     if size <= MOST_CORNERS:
         for combination in itertools.product(*ends.values()):
-            yield config.changed(dict(zip(ends, combination, strict=True)))
+            yield dict(zip(ends, combination, strict=True))
         return
     for key, values in ends.items():
         for value in values:
-            yield config.changed({key: value})
+            yield {key: value}
 
 
 def check_corners(config: Config, ends: Mapping[str, Sequence[Value]]) -> None:
     """Raises InputError when settings that the space allows do not go together."""
     fits = task_of(config).fitting(config)
     fresh = config.changed({"output": config.output / "trials" / "new", "resume": False})
-    for corner in corners(fresh, ends):
+    for settings in corners(ends):
         try:
-            checks.check(corner)
+            corner = fresh.changed(settings)
+            job_checks.check(corner)
             fits(corner)
         except InputError as error:
-            raise InputError(f"sweep.space allows {_written(corner, ends)}, but {error}") from None
-
-
-def _written(config: Config, ends: Mapping[str, object]) -> str:
-    return ", ".join(f"{key} {value_of(config, key)}" for key in ends)
+            written = ", ".join(f"{key} {settings.get(key, value_of(config, key))}" for key in ends)
+            raise InputError(f"sweep.space allows {written}, but {error}") from None

@@ -48,7 +48,7 @@ def base_unit(config: Config, lists: QueryLists) -> Unit:
 
 def base_data(lists: QueryLists, data: DataConfig) -> RankingData:
     """What the base ranker is trained on."""
-    listnet = data.model_copy(update={"comparisons": "listwise", "targets": "gains"})
+    listnet = data.changed({"comparisons": "listwise", "targets": "gains"})
     return RankingData(lists, lists.relevance[:, None], listnet)
 
 

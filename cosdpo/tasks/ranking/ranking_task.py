@@ -106,11 +106,6 @@ class RankingTask(Task):
             )
         if config.data.comparisons == "pairwise":
             raise InputError("data.comparisons pairwise is for language models; set it to listwise or rankings")
-        if config.ranker.architecture == "transformer" and config.ranker.width % config.ranker.heads:
-            raise InputError(
-                f"ranker.width {config.ranker.width} is not a multiple of ranker.heads {config.ranker.heads}; change "
-                "one of them"
-            )
         if config.data.fold > fold_count(config.data):
             raise InputError(
                 f"data.fold is {config.data.fold}, the data has {fold_count(config.data)}; set data.folds to cut a "

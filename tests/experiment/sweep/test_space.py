@@ -8,7 +8,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.experiment.sweep.space import Choice, Range, Space, combinations, parse_space
-from cosdpo.experiment.sweep.trial_settings import corners
+from cosdpo.experiment.sweep.trial_settings import check_corners, corners
 
 
 def config(space: dict[str, str], **sweep: object) -> Config:
@@ -130,5 +130,27 @@ def test_an_empty_space_and_a_range_in_a_grid():
 
 def test_corners_are_all_combinations_while_they_are_few():
     ends = {"temperature": (0.1, 1.0), "model.gates": ("affine", "quadratic")}
-    found = {(corner.temperature, corner.model.gates) for corner in corners(config({}), ends)}
-    assert found == {(0.1, "affine"), (0.1, "quadratic"), (1.0, "affine"), (1.0, "quadratic")}
+    found = [tuple(corner.values()) for corner in corners(ends)]
+    assert found == [(0.1, "affine"), (0.1, "quadratic"), (1.0, "affine"), (1.0, "quadratic")]
+
+
+def test_settings_that_do_not_go_together(tmp_path):
+    one = Config(objectives=["a", "b"], output=tmp_path / "run")
+    with pytest.raises(InputError, match=r"sweep\.space allows conditioning none, but conditioning none is for"):
+        check_corners(one, {"conditioning": ("gated_lora", "none")})
+
+
+def test_trials_are_checked_as_every_configuration_is(tmp_path):
+    one = Config(objectives=["a", "b"], output=tmp_path / "run")
+    message = r"sweep\.space allows training\.target rewards, training\.penalty 0\.5, but training\.penalty is"
+    with pytest.raises(InputError, match=message):
+        check_corners(one, {"training.target": ("rewards",), "training.penalty": (0.5,)})
+    with pytest.raises(InputError, match=r"training\.penalty is for training\.target labels"):
+        one.changed({"training.target": "rewards", "training.penalty": 0.5})
+
+
+def test_a_value_is_judged_alone_before_the_corners_are(tmp_path):
+    # 3 heads do not divide the default width, but all widths that are searched.
+    one = Config(task="ranking", model={"base": "x"})
+    space = {"ranker.heads": "choice(3, 6)", "ranker.width": "choice(12, 24)"}
+    assert parse_space(one.changed({"sweep.space": space}))["ranker.heads"].ends == (3, 6)

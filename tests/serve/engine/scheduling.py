@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, field
+from typing import Any
 
 from cosdpo.models.language_scorer import LanguageScorer
 from serve.engine.continuous_batching import ContinuousBatching
 from serve.engine.engine_settings import EngineSettings
-from serve.engine.requests import Chunk, Generation
+from serve.engine.requests import Chunk, Generation, SamplingParams
 from serve.engine.sequence import Sequence
 from tests.tiny_models import VOCABULARY, letters
 
@@ -54,8 +55,12 @@ def finish(batching: ContinuousBatching, limit: int = 2000) -> None:
 
 
 def generation(prompt: list[int] | tuple[int, ...], **changes: object) -> Generation:
+    """A greedy request. What its SamplingParams have is given beside its own; `sampling_temperature` is theirs."""
     plain = {"weights": (0.3, 0.7), "temperature": (0.5, 0.5), "max_new_tokens": 6, "sampling_temperature": 0.0}
-    return Generation(prompt=tuple(prompt), **(plain | changes))  # type: ignore[arg-type]
+    fields: dict[str, Any] = plain | changes
+    sampling = {name: fields.pop(name) for name in ("top_p", "top_k", "stop", "seed", "logprobs") if name in fields}
+    sampling["temperature"] = fields.pop("sampling_temperature")
+    return Generation(prompt=tuple(prompt), sampling=SamplingParams(**sampling), **fields)
 
 
 def random_request(rng: random.Random, earlier: list[Generation], conditioned: bool, **changes: object) -> Generation:
@@ -79,7 +84,7 @@ def random_request(rng: random.Random, earlier: list[Generation], conditioned: b
 def check_budget(batching: ContinuousBatching) -> None:
     """What is counted is what there is, and never more than the budget."""
     scheduler, memory, budget = batching.scheduler, batching.memory, batching.settings.kv_tokens
-    prefixes = sum(p.length for p in batching.prefixes.known.values())
+    prefixes = sum(p.length for p in batching.prefixes.cached.values())
     slots = sum(len(pool) * length for length, pool in memory.pools.items())
     assert memory.prefixes == prefixes
     assert memory.allocated == prefixes + sum(len(pool.keys[0]) * length for length, pool in memory.pools.items())
@@ -89,8 +94,8 @@ def check_budget(batching: ContinuousBatching) -> None:
     assert scheduler.rows <= batching.settings.max_running
     assert slots == sum(s.reserved for s in scheduler.running) <= scheduler.reserved
     assert batching.prefixes.unused <= batching.settings.prefix_tokens
-    assert batching.prefixes.unused == sum(p.length for p in batching.prefixes.known.values() if p.users == 0)
-    assert batching.prefixes.making() == [p for p in batching.prefixes.known.values() if not p.ready]
+    assert batching.prefixes.unused == sum(p.length for p in batching.prefixes.cached.values() if p.users == 0)
+    assert batching.prefixes.making() == [p for p in batching.prefixes.cached.values() if not p.ready]
 
 
 def check_empty(batching: ContinuousBatching) -> None:

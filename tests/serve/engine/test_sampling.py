@@ -9,13 +9,12 @@ import pytest
 import torch
 from scipy import stats
 
-from serve.engine.requests import Generation
+from serve.engine.requests import SamplingParams
 from serve.engine.sampling import NUCLEUS, SamplingSettings, choose, log_probabilities, uniforms
 
 
 def settings(vocabulary: int, *rows: dict[str, float]) -> SamplingSettings:
-    fixed = {"prompt": (1,), "weights": (1.0,), "temperature": (1.0,), "max_new_tokens": 1}
-    return SamplingSettings.of([Generation(**fixed, **row) for row in rows], vocabulary, torch.device("cpu"))
+    return SamplingSettings.of([SamplingParams(**row) for row in rows], vocabulary, torch.device("cpu"))
 
 
 def support(logits: torch.Tensor, row: dict[str, float], draws: int = 400) -> dict[int, float]:
@@ -41,9 +40,9 @@ LOGITS = torch.tensor(PROBABILITIES).log() + 3.0
         ({"top_p": 0.84}, {1: 0.4 / 0.85, 3: 0.25 / 0.85, 4: 0.2 / 0.85}),
         ({"top_k": 3, "top_p": 0.75}, {1: 0.4 / 0.65, 3: 0.25 / 0.65}),  # .65 is .76 of the .85 that top_k leaves
         ({"top_k": 3, "top_p": 0.77}, {1: 0.4 / 0.85, 3: 0.25 / 0.85, 4: 0.2 / 0.85}),
-        ({"sampling_temperature": 0.5}, {i: p * p / 0.275 for i, p in enumerate(PROBABILITIES)}),
-        ({"sampling_temperature": 0.0}, {1: 1.0}),
-        ({"sampling_temperature": 1e-4}, {1: 1.0}),
+        ({"temperature": 0.5}, {i: p * p / 0.275 for i, p in enumerate(PROBABILITIES)}),
+        ({"temperature": 0.0}, {1: 1.0}),
+        ({"temperature": 1e-4}, {1: 1.0}),
     ],
 )
 def test_each_setting_by_hand(row, expected):
@@ -53,7 +52,7 @@ def test_each_setting_by_hand(row, expected):
 
 
 def test_rows_of_one_batch_keep_their_own_settings():
-    rows = [{"sampling_temperature": 0.0}, {"top_k": 2}, {}, {"top_p": 0.41}]
+    rows = [{"temperature": 0.0}, {"top_k": 2}, {}, {"top_p": 0.41}]
     tokens, sound = choose(LOGITS.repeat(4, 1), settings(5, *rows), [0.99, 0.99, 0.99])
     assert tokens.tolist() == [1, 3, 4, 3]
     assert sound.all()

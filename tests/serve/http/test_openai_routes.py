@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from serve.engine.requests import SamplingParams
 from tests.serve.conftest import Serve, Served
 
 pytestmark = pytest.mark.anyio
@@ -36,8 +37,8 @@ async def test_completions(serve: Serve) -> None:
         )
         sent = served.engine.streams[0].request
         extra = made.model_extra
-    assert (sent.weights, sent.temperature, sent.top_k) == ((0.25, 0.75), (1.0, 1.0), 5)
-    assert (sent.sampling_temperature, sent.seed, sent.stop, sent.max_new_tokens) == (0.7, 5, ("x",), 3)
+    assert (sent.weights, sent.temperature, sent.max_new_tokens) == ((0.25, 0.75), (1.0, 1.0), 3)
+    assert sent.sampling == SamplingParams(temperature=0.7, top_k=5, stop=("x",), seed=5, logprobs=2)
     assert made.object == "text_completion"
     assert extra is not None
     assert (extra["weights"], extra["beta"], extra["checkpoint"]) == ([0.25, 0.75], [1.0, 1.0], made.model)
@@ -61,7 +62,7 @@ async def test_several_prompts_and_texts(serve: Serve) -> None:
         made = await client_of(served).completions.create(
             model="tiny-run", prompt=["cat", "dogs"], n=2, max_tokens=20, seed=3
         )
-        seeds = [stream.request.seed for stream in served.engine.streams]
+        seeds = [stream.request.sampling.seed for stream in served.engine.streams]
         assert all(stream.ended for stream in served.engine.streams)
     assert [choice.index for choice in made.choices] == [0, 1, 2, 3]
     assert ["dogs" in choice.text for choice in made.choices] == [False, False, True, True]

@@ -9,12 +9,12 @@ import pytest
 import torch
 from cosdpo.run import run
 from safetensors.torch import load_file
-from tests.test_run import steps
 from torch import Tensor
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
+from tests.experiment.test_run import steps
 from tests.interruptions import killing_a_worker
 from tests.tiny_models import rows, settings, write_model, write_rows
 

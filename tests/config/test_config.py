@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from cosdpo.cli.keys import reference_page
+from cosdpo.cli.reference_page import reference_page
 from cosdpo.config import Config, DataConfig, ScalingConfig
-from cosdpo.config.keys import Key, keys_of, shown
+from cosdpo.config.named_keys import Key, keys_of, shown
 from cosdpo.errors import InputError
 
-PAGE = Path(__file__).parents[1] / "docs" / "configuration.md"
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
 
 
 def test_the_reference_page_is_current():

@@ -1,17 +1,16 @@
 """A small run through its real job, killed at random moments and gone on with, held against an uninterrupted one.
 
-    python benchmarks/kills.py --kills 50
+    pytest tests/faults/test_kills.py -s --kills 50
 
 Three kinds of kill take turns, all SIGKILL: a training worker (the run restarts by itself), the job's own process (the
 same command with --resume), and a worker while a checkpoint is being written. Runs that are finished are checked, and
-the next one starts. Ends with one JSON line: {"kills", "by_kind", "runs", "partial_loads": runs of which some logged
-loss differs from the uninterrupted run's, "lost_runs": runs that could not be gone on with or ended with other trained
-tensors, "steps_redone_per_kill"}.
+the next one starts. Prints {"kills", "by_kind", "runs", "partial_loads": runs of which some logged loss differs from
+the uninterrupted run's, "lost_runs": runs that could not be gone on with or ended with other trained tensors,
+"steps_redone_per_kill"}.
 """
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import os
@@ -19,19 +18,21 @@ import random
 import signal
 import subprocess
 import sys
-import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
+import pytest
 import ray
 import torch
 from safetensors.torch import load_file
 
 from cosdpo.training.storage import SNAPSHOT
 from cosdpo.training.tracking import read_metrics
+from tests.interruptions import workers
 
-ROOT = Path(__file__).parents[1]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+ROOT = Path(__file__).parents[2]
 STEPS, EVERY = 400, 20
 KEYS = {
     "data.synthetic_queries": 40,
@@ -70,6 +71,15 @@ class Job:
         assert self.process is not None
         return self.process.poll()
 
+    def wait(self) -> int:
+        """Its exit code, when it has one."""
+        assert self.process is not None
+        return self.process.wait()
+
+    def log(self) -> str:
+        """The end of what it printed."""
+        return (self.output.parent / f"{self.output.name}.log").read_text()[-2000:]
+
     def step(self) -> int:
         """The last one that was logged."""
         lines = read_metrics(self.output)
@@ -79,20 +89,8 @@ class Job:
         """Whether there is a checkpoint that Ray Train has not registered yet."""
         folder = self.output / "training"
         snapshot = folder / SNAPSHOT
-        known = snapshot.read_text() if snapshot.exists() else ""
-        return any(path.name not in known for path in folder.glob("checkpoint_0*"))
-
-
-def workers() -> list[int]:
-    """Processes of training workers among those that this process started."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        try:
-            if "RayTrainWorker" in " ".join(process.cmdline()):
-                found.append(process.pid)
-        except psutil.Error:
-            continue
-    return found
+        registered = snapshot.read_text() if snapshot.exists() else ""
+        return any(path.name not in registered for path in folder.glob("checkpoint_0*"))
 
 
 def kill(job: Job, kind: str, target: int) -> int | None:
@@ -128,30 +126,36 @@ def differs(job: Job, right: Job) -> tuple[bool, bool]:
     return losses, ends
 
 
-def main(kills: int, seconds: float) -> None:
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A Ray of two cores that the jobs join."""
+    session = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    monkeypatch.setenv("RAY_ADDRESS", session.address_info["address"])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    yield
+    ray.shutdown()
+
+
+@pytest.mark.usefixtures("cluster")
+def test_runs_that_are_killed_end_as_if_they_were_not(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+    kills: int = pytestconfig.getoption("--kills")
     random.seed(0)
     began = time.monotonic()
-    session = ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
-    os.environ |= {"RAY_ADDRESS": session.address_info["address"], "OMP_NUM_THREADS": "1"}
-    folder = Path(tempfile.mkdtemp(prefix="kills-"))
-    right = Job(folder / "uninterrupted")
+    right = Job(tmp_path / "uninterrupted")
     right.start()
-    assert right.process is not None
-    assert right.process.wait() == 0, (folder / "uninterrupted.log").read_text()[-2000:]
+    assert right.wait() == 0, right.log()
     print(f"uninterrupted: {time.monotonic() - began:.0f} s", flush=True)
     counts = dict.fromkeys(("worker", "driver", "saving"), 0)
     kinds = itertools.cycle(counts)
     runs = partial = lost = redone = 0
-    while sum(counts.values()) < kills and time.monotonic() - began < seconds:
-        job, runs = Job(folder / f"run{runs}"), runs + 1
+    while sum(counts.values()) < kills:
+        job, runs = Job(tmp_path / f"run{runs}"), runs + 1
         job.start()
-        ended = None
-        while (ended := job.ended()) is None or ended == -signal.SIGKILL:
-            if ended is not None:
+        while (code := job.ended()) is None or code == -signal.SIGKILL:
+            if code is not None:
                 job.start()
-            if sum(counts.values()) >= kills or time.monotonic() - began > seconds:
-                assert job.process is not None
-                job.process.wait()
+            if sum(counts.values()) >= kills:
+                job.wait()
                 continue
             kind = next(kinds)
             at = kill(job, kind, min(job.step() + random.randint(1, 2 * EVERY), STEPS))
@@ -162,32 +166,20 @@ def main(kills: int, seconds: float) -> None:
             print(f"{job.output.name}: killed ({kind}) at step {at}, {time.monotonic() - began:.0f} s", flush=True)
             while kind != "driver" and job.ended() is None and job.step() == at:
                 time.sleep(0.05)
-        if ended:
+        if code:
             lost += 1
-            print((folder / f"{job.output.name}.log").read_text()[-2000:], file=sys.stderr)
+            print(job.log(), file=sys.stderr)
             continue
-        losses, ends = differs(job, right)
-        partial, lost = partial + losses, lost + ends
-    done = sum(counts.values())
-    ray.shutdown()
-    print(
-        json.dumps(
-            {
-                "kills": done,
-                "by_kind": counts,
-                "runs": runs,
-                "partial_loads": partial,
-                "lost_runs": lost,
-                "steps_redone_per_kill": round(redone / max(1, done), 1),
-                "seconds": round(time.monotonic() - began),
-            }
-        )
-    )
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="kill no more after this time")
-    options = parser.parse_args()
-    main(options.kills, options.seconds)
+        other_losses, other_tensors = differs(job, right)
+        partial, lost = partial + other_losses, lost + other_tensors
+    figures = {
+        "kills": sum(counts.values()),
+        "by_kind": counts,
+        "runs": runs,
+        "partial_loads": partial,
+        "lost_runs": lost,
+        "steps_redone_per_kill": round(redone / kills, 1),
+        "seconds": round(time.monotonic() - began),
+    }
+    print(json.dumps(figures))
+    assert (partial, lost) == (0, 0)

@@ -42,6 +42,11 @@ class Key:
         return self.schema.get("default")
 
     @property
+    def required(self) -> bool:
+        """Whether it has to be given."""
+        return "default" not in self.schema
+
+    @property
     def help(self) -> str:
         """Its docstring, on one line."""
         return " ".join(self.schema.get("description", "").split())
@@ -148,7 +153,7 @@ def shown(value: object) -> str:
         return ", ".join(f"{name}: {shown(entry)}" for name, entry in value.items()) or "empty"
     if isinstance(value, float):
         return str(value).removesuffix(".0")
-    return "empty" if value == "" else str(value)
+    return "empty" if value == "" else "none" if value is None else str(value)
 
 
 def _groups(schema: dict[str, Any], name: str) -> Iterator[Group]:

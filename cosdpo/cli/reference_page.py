@@ -1,12 +1,12 @@
 """The reference page of the configuration's keys.
 
-python -m cosdpo.cli.keys > docs/configuration.md          (also `make docs`)
+python -m cosdpo.cli.reference_page > docs/configuration.md          (also `make docs`)
 """
 
 from __future__ import annotations
 
 from cosdpo.config import Config
-from cosdpo.config.keys import keys_of, shown
+from cosdpo.config.named_keys import keys_of, shown
 
 _PAGE = """\
 # Configuration

@@ -1,0 +1,71 @@
+"""The trade-off that a request asks for, and the policy that answers it: what all routes have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weights = (
+    Annotated[list[Weight], Field(min_length=1, max_length=1024)] | Annotated[dict[str, Weight], Field(min_length=1)]
+)
+Beta = Rate | Annotated[list[Rate], Field(min_length=1, max_length=1024)]
+
+
+class Body(BaseModel):
+    """A body that a caller sends. Unknown fields are refused, and so is another type than the right one: "1" is no
+    number.
+    """
+
+    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Sent(BaseModel):
+    """A body that the service sends."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, ser_json_inf_nan="null")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeOff:
+    """Which policy a caller wants."""
+
+    weights: Weights | None = None
+    """Importance of the objectives; None weighs all the same."""
+    temperature: Beta | None = None
+    """DPO temperature; None is the trained one."""
+    model: str | None = None
+    """Checkpoint that the caller names; None takes whichever is served."""
+    beta: str = "temperature"
+    """What the caller's route calls the DPO temperature."""
+
+
+class TradeOffBody(Body):
+    """What all bodies of our own routes take."""
+
+    weights: Weights | None = None
+    """Importance of the objectives: a list in their order, or {name: number}, where absent ones weigh 0. Scaled to sum
+    1; all the same by default."""
+    temperature: Beta | None = None
+    """DPO temperature, one or one per objective: larger stays closer to the base, smaller goes further; the trained one
+    by default. Not the randomness of sampling."""
+
+    def trade_off(self) -> TradeOff:
+        """Which policy is wanted."""
+        return TradeOff(weights=self.weights, temperature=self.temperature)
+
+
+class EffectivePolicy(Sent):
+    """The policy that answers: weights and temperatures as they take effect."""
+
+    checkpoint: str
+    """The checkpoint that answered."""
+    objectives: list[str]
+    """Names of the objectives."""
+    weights: list[float]
+    """Effective weights in the objectives' order; they sum to 1."""
+    temperature: list[float]
+    """DPO temperature of each objective."""

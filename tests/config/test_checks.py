@@ -1,0 +1,92 @@
+"""Values that do not go together are refused wherever a configuration is made, in one line that names the mend."""
+
+from __future__ import annotations
+
+import pytest
+
+from cosdpo.config import Config, ScalingConfig
+from cosdpo.errors import InputError
+
+FSDP = {"scaling.strategy": "fsdp", "scaling.workers": 2}
+ZERO = {"scaling.strategy": "deepspeed", "scaling.workers": 2}
+ZERO_3 = {**ZERO, "scaling.zero_stage": 3}
+NF4 = {"model.quantization": "nf4"}
+GROUPS = {"training.compare_across": 4}
+RANKING = {"task": "ranking"}
+HEADS = {"ranker.width": 10, "ranker.heads": 4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"objectives": ["a", "b", "a"]}, "objectives ['a', 'b', 'a'] names one twice; name each once"),
+        (
+            {"objectives": ["a", "b"], "temperature": [0.1, 0.2, 0.3]},
+            "temperature has 3 numbers for 2 objectives; give one for all, or one each",
+        ),
+        ({**GROUPS, "data.comparisons": "listwise"}, "training.compare_across 4 compares pairs of responses"),
+        ({**GROUPS, **RANKING}, "training.compare_across 4 compares pairs of responses"),
+        ({**GROUPS, "training.batch_size": 6}, "training.batch_size 6 is not a multiple of training.compare_across 4"),
+        (
+            {**GROUPS, "training.micro_batch": 6},
+            "training.micro_batch 6 is not a multiple of training.compare_across 4",
+        ),
+        (
+            {**GROUPS, "scaling.workers": 3},
+            "scaling.workers 3 cannot share training.batch_size 8, which has 2 groups of training.compare_across 4",
+        ),
+        ({"scaling.workers": 9}, "scaling.workers 9 cannot share training.batch_size 8, which has 8 contexts"),
+        ({"scaling.workers": 2, "scaling.min_workers": 3}, "scaling.min_workers 3 is more than scaling.workers 2"),
+        ({"training.target": "rewards", "training.penalty": 0.5}, "training.penalty is for training.target labels"),
+        ({**FSDP, **RANKING}, "scaling.strategy fsdp is for language models: set it to ddp for rankers"),
+        ({**FSDP, "scaling.workers": 1}, "scaling.strategy fsdp has nothing to shard over"),
+        ({**FSDP, "scaling.min_workers": 1}, "scaling.min_workers 1 leaves nothing to shard over"),
+        ({**FSDP, "scaling.offload": "optimizer"}, "scaling.offload optimizer needs scaling.strategy deepspeed"),
+        ({**ZERO, "scaling.offload": "parameters"}, "scaling.offload parameters moves the parts of a sharded base"),
+        ({**ZERO_3, "scaling.workers": 1, "scaling.offload": "parameters"}, "scaling.offload parameters moves"),
+        ({**NF4, **RANKING}, "model.quantization is for language models"),
+        ({**NF4, **FSDP}, "model.quantization nf4 does not go with scaling.strategy fsdp"),
+        ({**HEADS, **RANKING}, "ranker.width 10 is not a multiple of ranker.heads 4; change one of them"),
+    ],
+)
+def test_impossible_combinations(changes, message):
+    with pytest.raises(InputError) as error:
+        Config().changed(changes)
+    assert str(error.value).startswith(message)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"temperature": [0.1, 0.2, 0.3]},  # a ranker's objectives may be named later
+        {"objectives": ["a", "b", "c"], "temperature": [0.1, 0.2, 0.3]},
+        {**GROUPS, "training.micro_batch": 4, "scaling.workers": 2},
+        {"scaling.workers": 8, "scaling.min_workers": 1},
+        {"training.target": "rewards"},
+        {**RANKING, "scaling.workers": 2},
+        {**FSDP, "scaling.workers": 4, "scaling.min_workers": 2},
+        {**ZERO, "scaling.workers": 1, "scaling.offload": "optimizer"},
+        {**ZERO_3, "scaling.offload": "parameters"},
+        NF4,
+        HEADS,  # which a language model does not have
+        {**HEADS, **RANKING, "ranker.architecture": "mlp"},
+    ],
+)
+def test_what_goes_together_is_taken(changes):
+    Config().changed(changes)
+
+
+@pytest.mark.parametrize(
+    ("scaling", "sharded"),
+    [
+        ({}, False),
+        ({"workers": 2}, False),
+        ({"workers": 2, "strategy": "fsdp"}, True),
+        ({"workers": 2, "strategy": "deepspeed"}, False),
+        ({"workers": 2, "strategy": "deepspeed", "zero_stage": 3}, True),
+        ({"workers": 1, "strategy": "deepspeed", "zero_stage": 3}, False),
+    ],
+)
+def test_where_the_base_is_sharded(scaling, sharded):
+    assert ScalingConfig(**scaling).shards_the_base == sharded
