@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-from cosdpo.run import run
 from safetensors.torch import load_file
 from torch import Tensor
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
-from tests.experiment.test_run import steps
+from cosdpo.experiment import run as experiment
+from cosdpo.training.tracking import read_metrics
 from tests.interruptions import killing_a_worker
 from tests.tiny_models import rows, settings, write_model, write_rows
 
@@ -58,6 +58,11 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Con
         yield configure
 
 
+def run(config: Config) -> Front:
+    (result,) = experiment.run(config)
+    return result.front
+
+
 @pytest.fixture(scope="module")
 def whole(make) -> tuple[Config, Front]:
     config = make(scaling__workers=1)
@@ -91,12 +96,12 @@ def test_a_run_that_gave_up_under_one_goes_on_under_another(make, whole):
     with killing_a_worker(config, 12) as killed, pytest.raises(InputError, match="run again with --resume"):
         run(config)
     assert killed
-    resumed = config.model_copy(update={"resume": True, "scaling": whole[0].scaling})
+    resumed = config.changed({"resume": True, "scaling": whole[0].scaling})
     run(resumed)
     right = trained(whole[0])
     for name, tensor in trained(resumed).items():
         torch.testing.assert_close(tensor, right[name], rtol=1e-4, atol=1e-4, msg=name)
-    assert steps(resumed) == list(range(1, 21))
+    assert [line["step"] for line in read_metrics(resumed.output)] == list(range(1, 21))
 
 
 def test_a_run_that_diverges_ends_in_one_line(make):
