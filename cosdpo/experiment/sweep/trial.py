@@ -28,7 +28,7 @@ from cosdpo.training.training_state import Clock
 from cosdpo.training.unit import CHECKPOINT, Unit, train_unit, write_checkpoint
 
 Report = Callable[[dict[str, float]], None]
-"""Receives the newest line of the history, or only the step."""
+"""Receives each line of the history but the last, after which Tune may end the process; or only the step."""
 
 
 def reference_points(task: Task, measure: Measure) -> dict[str, list[float]]:
@@ -88,15 +88,18 @@ def train_trial(
             front.save(config.output / FRONT)
             line |= measured_values(front)
             before = [measured for measured in record.history if measured["step"] < now.step]
-            record = record.model_copy(update={"history": [*before, line], "state": "finished" if done else "running"})
+            record = record.model_copy(update={"history": [*before, line]})
             record.save(config.output)
-        report(line)
+        if not done:
+            report(line)
 
     try:
         train_unit(unit, task.train, checkpoints, worker_device(config.scaling.use_gpu), watch=watch)
+        ended = {"state": "finished"}
     except InputError as error:  # the loss is not finite: bad settings, which the search shall learn from
-        record = record.model_copy(update={"state": "failed", "reason": str(error)})
-        record.save(config.output)
+        ended = {"state": "failed", "reason": str(error)}
+    record = record.model_copy(update=ended)
+    record.save(config.output)
     checkpoints.remove()
     return record
 

@@ -126,7 +126,7 @@ def _ended(config: Config, search: StoredSearch) -> int:
 
 
 def run_trial(settings: dict[str, Any], task: Task, shared: Config, measure: Measure, reference: Reference) -> None:
-    """What Tune runs: `train_trial`; a trial that was finished before reports that again."""
+    """What Tune runs: `train_trial`; one that ended before reports that again."""
     name = tune.get_context().get_trial_name()
     folder = shared.output / "trials" / name
     config = shared.changed({**settings, "output": folder, "resume": False})
@@ -135,7 +135,5 @@ def run_trial(settings: dict[str, Any], task: Task, shared: Config, measure: Mea
     if record is None or record.state == "running":
         record = record or Record(name=name, started=time.time(), settings=settings, steps=config.training.steps)
         record = train_trial(task, config, measure, reference, record, tune.report)
-    elif record.state == "finished":
-        tune.report(record.last)
-    if record.state == "failed":
-        tune.report(failed_values(wanted) | {"step": float(config.training.steps)})
+    worthless = failed_values(wanted) | {"step": float(config.training.steps)}
+    tune.report(worthless if record.state == "failed" else record.last)

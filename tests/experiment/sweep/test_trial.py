@@ -110,13 +110,13 @@ def test_leaves_the_usual_run_folder(prepared, make):
     assert record.state == "finished"
     assert Record.load(config.output) == record
     assert [line["step"] for line in record.history] == [4, 8, 12]
-    assert lines == record.history
+    assert lines == record.history[:-1]  # the last is for Tune, once all else is there
     front = Front.load(config.output / "front.json")
     assert record.last["hypervolume/loss"] == front.metrics["loss"].hypervolume
     assert record.last["parameters"] == front.trained_parameters
 
 
-@pytest.mark.parametrize(("broken_off_at", "measured"), [(1, [4, 8, 12]), (2, [8, 12]), (3, [12])])
+@pytest.mark.parametrize(("broken_off_at", "measured"), [(1, [4, 8]), (2, [8])])
 def test_broken_off_it_goes_on_to_the_same_end(prepared, make, broken_off_at, measured):
     """A front is measured before its state is kept: the one that broke the trial off is measured again, and what the
     record held of it makes way.
@@ -141,7 +141,7 @@ def test_fronts_along_the_way_do_not_change_the_training(prepared, make):
     with_fronts, without = make("with"), make("without", evaluation__front_every=0)
     often, _ = run(prepared, with_fronts)
     once, lines = run(prepared, without)
-    assert [line.keys() == {"step"} for line in lines] == [True, True, False]  # states, then the front
+    assert [line.keys() == {"step"} for line in lines] == [True, True]  # states without a front
     assert untimed([often.last]) == untimed(once.history)
     assert logged(with_fronts) == logged(without)
 
