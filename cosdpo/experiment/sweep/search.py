@@ -6,13 +6,14 @@ optuna-dashboard sqlite:///runs/sweep/optuna.db
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.samplers import BaseSampler, GridSampler, RandomSampler, TPESampler
 from optuna.storages import RDBStorage
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from ray.tune.search.optuna import OptunaSearch
 
 from cosdpo.config import Config
@@ -71,8 +72,10 @@ class StoredSearch(OptunaSearch):
         recorded = {trial.number for trial in self._ot_trials.values()}
         for trial in self._ot_study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if trial.number not in recorded:
-                self._ot_study.tell(trial.number, state=TrialState.FAIL)
-                self._ot_study.enqueue_trial(trial.params)
+                with suppress(RuntimeError):  # at a grid's end it would stop Optuna's own loop
+                    self._ot_study.tell(trial.number, state=TrialState.FAIL)
+                again = {**trial.system_attrs, "fixed_params": trial.params}  # with its place in the grid
+                self._ot_study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=again))
 
     def has_ended(self, settings: TrialSettings) -> bool:
         """Whether the study knows what a trial of these settings came to."""

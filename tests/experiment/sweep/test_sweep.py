@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import optuna
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -129,12 +130,13 @@ def test_the_table_holds_every_front(swept):
     assert {"trial", "state", "training.learning_rate", "step", "hypervolume/accuracy"} <= set(table.column_names)
 
 
-def test_optuna_keeps_the_study(swept):
-    import optuna
+def study_in(output: Path) -> optuna.Study:
+    return optuna.load_study(study_name="asha", storage=f"sqlite:///{output / 'optuna.db'}")
 
-    study = optuna.load_study(study_name="asha", storage=f"sqlite:///{swept.config.output / 'optuna.db'}")
+
+def test_optuna_keeps_the_study(swept):
     known = {trial.last["controllability/loss"] for trial in swept.trials}
-    assert {trial.value for trial in study.trials} == known
+    assert {trial.value for trial in study_in(swept.config.output).trials} == known
 
 
 def test_a_finished_sweep_resumed_changes_nothing(swept):
@@ -171,17 +173,17 @@ def test_a_sweep_whose_snapshot_cannot_be_read_goes_on_from_its_records(swept, f
     (output / "tune" / "tuner.pkl").write_bytes(b"ccosdpo.gone\nProgress\n.")
     lost = swept.best
     lost.model_copy(update={"state": "running", "history": lost.history[:1]}).save(output / "trials" / lost.name)
-    with closing(sqlite3.connect(output / "optuna.db")) as study, study:
-        value = lost.last["controllability/loss"]
-        of_lost = "trial_id IN (SELECT trial_id FROM trial_values WHERE value = ?)"
-        study.execute(f"UPDATE trials SET state = 'RUNNING' WHERE {of_lost}", [value])
-        study.execute(f"DELETE FROM trial_values WHERE {of_lost}", [value])
+    (known,) = (trial for trial in study_in(output).trials if trial.params == lost.settings)
+    with closing(sqlite3.connect(output / "optuna.db")) as database, database:
+        database.execute("UPDATE trials SET state = 'RUNNING' WHERE number = ?", [known.number])
     result = sweep(swept.config.changed({"resume": True, "output": output}))
     before = {trial.name: trial for trial in swept.trials if trial != lost}
     assert {trial.name: trial for trial in result.trials if trial.name in before} == before
     (new,) = (trial for trial in result.trials if trial.name not in before)
     assert new.settings == lost.settings
-    assert [line["hypervolume/loss"] for line in new.history] == [line["hypervolume/loss"] for line in lost.history]
+    measured = [line["hypervolume/loss"] for line in new.history]
+    assert measured  # ASHA, which knows the others, may stop it
+    assert measured == [line["hypervolume/loss"] for line in lost.history][: len(measured)]
 
 
 def test_a_killed_sweep_goes_on_without_losing_a_finished_trial(make, folder):
