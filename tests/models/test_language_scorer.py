@@ -241,10 +241,10 @@ class TestSaving:
         assert torch.equal(loaded(CONTEXTS, WEIGHTS, BETA), scorer.eval()(CONTEXTS, WEIGHTS, BETA))
 
     def test_what_is_no_checkpoint_is_refused(self, tmp_path):
-        with pytest.raises(InputError, match="not a cosdpo checkpoint"):
+        with pytest.raises(InputError, match=r"has no cosdpo\.json; give the checkpoint folder"):
             LanguageScorer.load(tmp_path)
         (tmp_path / "cosdpo.json").write_text('{"format": 99}')
-        with pytest.raises(InputError, match="not a cosdpo checkpoint") as error:
+        with pytest.raises(InputError, match="is not that of a conditioned language model") as error:
             LanguageScorer.load(tmp_path)
         assert "\n" not in str(error.value)
 

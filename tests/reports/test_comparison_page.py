@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from cosdpo.config import Config
-from cosdpo.errors import InputError
 from cosdpo.experiment.results.comparison_result import ComparisonResult
 from cosdpo.experiment.results.result import Result
 from cosdpo.experiment.results.summary import summarise
@@ -92,9 +91,3 @@ def test_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     before = [(tmp_path / name).read_bytes() for name in ("comparison.json", "report.html")]
     write(tmp_path, rich(2))
     assert before == [(tmp_path / name).read_bytes() for name in ("comparison.json", "report.html")]
-
-
-def test_wrong_results_leave_nothing_behind(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="differ in"):
-        write(tmp_path, [result("cos"), result("soup", objectives=["kind", "long"])])
-    assert not list(tmp_path.iterdir())

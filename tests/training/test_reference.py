@@ -89,7 +89,6 @@ class TestCache:
         monkeypatch.setattr(pq, "write_table", killed)
         with pytest.raises(KeyboardInterrupt):
             cache.store("k", SCORES)
-        assert any(path.is_file() for path in tmp_path.rglob("*"))  # half a file does lie there
         assert cache.load("k") is None
         monkeypatch.undo()
         cache.store("k", SCORES)
@@ -143,7 +142,7 @@ def test_an_actor_scores_its_block_like_the_base(base):
             "candidates": pa.array([data.contexts[i].candidates for i in (4, 0, 2)], pa.list_(ids)),
         }
     )
-    scored = ReferenceActor(config.model_dump(mode="json"))(block).to_pylist()
+    scored = ReferenceActor(config)(block).to_pylist()
     assert [row["row"] for row in scored] == [4, 0, 2]
     for row in scored:
         assert row["scores"] == pytest.approx(data.reference[row["row"]].tolist(), abs=1e-4)
