@@ -59,7 +59,7 @@ def test_too_little(changes, available, message):
 class TestDevices:
     def test_without_gpus_asked_for_there_is_nothing_to_check(self, monkeypatch):
         monkeypatch.delenv("RAY_ADDRESS", raising=False)
-        check_devices(scaling(workers=64))
+        check_devices(scaling(workers=8))
 
     @pytest.mark.parametrize(("gpus", "workers"), [(0, 1), (2, 8)])
     def test_too_few_on_this_machine(self, monkeypatch, gpus, workers):
