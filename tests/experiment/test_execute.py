@@ -97,6 +97,7 @@ def test_resumed_it_does_what_is_missing_and_nothing_else(soup, copy):
     assert fronts(again)["soup"].metrics == fronts(soup[1])["soup"].metrics
 
 
+@pytest.mark.slow
 def test_resumed_with_another_evaluation_it_measures_again(soup, copy):
     config = copy(evaluation__batch_tokens=7)
     before = files(config.output)
@@ -106,6 +107,7 @@ def test_resumed_with_another_evaluation_it_measures_again(soup, copy):
     np.testing.assert_allclose(fronts(again)["soup"].values("ndcg@10"), expected)
 
 
+@pytest.mark.slow
 def test_resumed_with_another_grid_it_measures_again(soup, copy):
     front = fronts(executed(copy(grid__partitions=4)))["soup"]
     assert len(front.points) == 5

@@ -109,7 +109,7 @@ def create(config: Config, device: torch.device) -> Any:
 
 @pytest.mark.usefixtures("ray_of_two_cores")
 class TestOnRay:
-    @pytest.mark.parametrize("workers", [1, 2])
+    @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
     def test_a_training_ends_like_the_loop(self, tmp_path, workers):
         config = faulty.settings(tmp_path / "run", scaling__workers=workers, training__weights=[0.0, 1.0])
         data = ranking_data(config)
@@ -127,6 +127,7 @@ class TestOnRay:
             difference = np.subtract(row, expected[index])  # up to a number per list, which no loss sees
             np.testing.assert_allclose(difference, difference.mean(), atol=1e-4)
 
+    @pytest.mark.slow
     def test_one_of_many_has_a_process_of_its_own(self, tmp_path):
         processes = set()
         for name in ("one", "two"):
@@ -135,7 +136,7 @@ class TestOnRay:
             processes.add((config.output / "process").read_text())
         assert len(processes) == 2
 
-    @pytest.mark.parametrize("workers", [1, 2])
+    @pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
     def test_measurements(self, wanted, tmp_path, workers):
         calls = ray.get(start_measuring(wanted(ONE, TWO, ONE, TWO, scaling__workers=workers)))
         assert [(call.scorer, call.indices, call.lead) for call in calls] == [

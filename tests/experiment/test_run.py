@@ -141,6 +141,7 @@ def load_file_of_base(config: Config) -> list[Tensor]:
     return list(load_file(Path(config.model.base) / "model.safetensors").values())
 
 
+@pytest.mark.slow
 def test_rankings_from_the_rows_to_the_front(make):
     (result,) = run(make("rankings", data__comparisons="rankings", training__steps=60, grid__partitions=2))
     front = result.front

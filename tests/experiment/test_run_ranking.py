@@ -134,6 +134,7 @@ class TestRunFolder:
     def test_the_weights_steer(self, plain):
         assert_steered(plain.front)
 
+    @pytest.mark.slow
     def test_the_weights_steer_what_rankings_train(self, plain, make):
         base = plain.config.output / "base" / "checkpoint"
         (result,) = run(make("rankings", data__comparisons="rankings", model__base=str(base)))
