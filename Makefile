@@ -2,7 +2,7 @@
 #
 #   make quickstart              the whole story in a few minutes, without data, models or a GPU
 #   make playground              serves the quickstart's model; the page at http://127.0.0.1:8000 steers it
-#   make test                    the tests but the slow ones; make test-all runs all
+#   make test                    the tests but the slow ones, on two cores; make test-all runs all
 #   make lint | format | docs    checks, formatting, docs/configuration.md
 #   make PYTHON=python3.12 ...   another interpreter for a new .venv
 #
@@ -23,7 +23,7 @@ playground: .venv/installed
 	$(BIN)/python -m serve --checkpoint runs/quickstart/checkpoint
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest
