@@ -19,7 +19,7 @@ from serve.http.backend import TextRequest
 from serve.http.openai_schema import ChatBody, ChatSent, CompletionBody, CompletionSent, OpenAIBody
 from serve.http.routes import REFUSALS, UNDOCUMENTED_422, stops
 from serve.http.service_errors import Failure, ServiceError
-from serve.http.streaming import begun
+from serve.http.streaming import DESCRIBED, begun
 from serve.http.strict_json import JsonRoute
 
 COMPLETION_TOKENS = 16
@@ -32,7 +32,7 @@ router = APIRouter(
     | UNDOCUMENTED_422
     | {
         404: {"model": Failure, "description": "Another model than the one served"},
-        200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}},
+        200: {"content": DESCRIBED},
     },
 )
 Choice = Callable[[int, str, Sequence[TokenLogprob], FinishReason | None], dict[str, Any]]

@@ -25,7 +25,7 @@ from serve.http.schema import (
     ScoreSent,
 )
 from serve.http.service_errors import Failure, ServiceError
-from serve.http.streaming import begun
+from serve.http.streaming import DESCRIBED, begun
 from serve.http.strict_json import JsonRoute
 from serve.http.trade_off import EffectivePolicy
 
@@ -49,7 +49,7 @@ router = APIRouter(route_class=JsonRoute, responses=REFUSALS | UNDOCUMENTED_422)
     "/v1/generate",
     response_model=GenerateSent,
     tags=["policies"],
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+    responses={200: {"content": DESCRIBED}},
 )
 async def generate(body: GenerateBody, request: Request) -> Any:
     """Generate text at one trade-off. With `stream`, server-sent events: `data: {...}` per piece, then `[DONE]`."""

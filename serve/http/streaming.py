@@ -21,6 +21,8 @@ from serve.http.service_errors import ServiceError, internal, timed_out
 log = logging.getLogger("cosdpo.serve")
 
 DONE = b"data: [DONE]\n\n"
+DESCRIBED = {"text/event-stream": {"schema": {"type": "object", "properties": {"data": {"type": "string"}}}}}
+"""A stream in the documentation: the schema is that of one event, whose data is JSON but for the last one's."""
 
 
 class EventStream(StreamingResponse):
