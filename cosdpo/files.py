@@ -33,6 +33,12 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Writes a text file in UTF-8 whole or not at all: a reader never meets half of it."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """An empty temporary folder beside `path` that takes its place at the end; after an error nothing is left.

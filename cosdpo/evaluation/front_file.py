@@ -25,7 +25,7 @@ from pydantic import (
 from cosdpo.arrays import Floats
 from cosdpo.errors import InputError
 from cosdpo.evaluation.metric import Measured, Metric, NonNegative, Numbers, leave_out, summarise
-from cosdpo.files import whole_file
+from cosdpo.files import write_whole
 from cosdpo.models.temperature import ratio
 
 Weight = Annotated[float, Field(ge=0, le=1)]
@@ -177,8 +177,7 @@ class Front(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write front.json whole or not at all: a reader never meets half a file."""
-        with whole_file(path) as temporary:
-            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Front:

@@ -13,7 +13,7 @@ from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.evaluation.front import Front, build
 from cosdpo.evaluation.samples import Ranking, Sample
-from cosdpo.files import whole_file
+from cosdpo.files import write_whole
 from cosdpo.simplex import das_dennis
 from cosdpo.tasks.task import Findings
 
@@ -69,8 +69,7 @@ def front_of(
 def keep_samples(folder: Path, findings: Findings) -> None:
     """Writes samples.json."""
     shown = [item.model_dump() for item in (*findings.samples, *findings.rankings)]
-    with whole_file(folder / SAMPLES) as temporary:
-        temporary.write_text(json.dumps(shown, indent=2), encoding="utf-8")
+    write_whole(folder / SAMPLES, json.dumps(shown, indent=2))
 
 
 def kept_samples(folder: Path) -> tuple[list[Sample], list[Ranking]]:

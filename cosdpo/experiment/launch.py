@@ -25,7 +25,6 @@ from cosdpo.training.checkpoints import FOLDER, FolderCheckpoints
 from cosdpo.training.devices import training_device, worker_device
 from cosdpo.training.preemption import Preemption
 from cosdpo.training.ray_train import on_workers_for_once, place, train_on_workers
-from cosdpo.training.strategies.compatible import shards_the_base
 from cosdpo.training.unit import Trained, Unit, train_unit
 from cosdpo.training.world import World
 
@@ -133,7 +132,7 @@ def _shares(wanted: Measuring, world: World) -> Iterator[tuple[Mapping[Path, flo
 
     A base that no worker holds whole is loaded by all of them together: then they share the points of each policy.
     """
-    sharded = shards_the_base(wanted.config)
+    sharded = wanted.config.scaling.shards_the_base
     mine = wanted.policies if sharded else wanted.policies[world.rank :: world.size]
     groups: dict[tuple[tuple[Path, float], ...], list[int]] = {}
     for index, shares in mine:
@@ -146,7 +145,7 @@ def _placed(
     average: Average, checkpoints: Mapping[Path, float], config: Config, device: torch.device
 ) -> tuple[Any, AbstractContextManager[None]]:
     """The policy's scorer on `device`, and the context in which workers may use it differently often."""
-    if not shards_the_base(config):
+    if not config.scaling.shards_the_base:
         return average(checkpoints, config, device), nullcontext()
     from cosdpo.training.strategies.fsdp import shard
     from cosdpo.training.strategies.lockstep import Rounds

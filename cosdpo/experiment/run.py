@@ -21,7 +21,7 @@ from cosdpo.experiment.fronts import EXAMPLE, FRONT, kept_samples
 from cosdpo.experiment.plan import Case
 from cosdpo.experiment.planned_cost import print_plan
 from cosdpo.experiment.results.run_result import RunResult
-from cosdpo.files import whole_file
+from cosdpo.files import write_whole
 from cosdpo.tasks import task_of
 from cosdpo.training import run_folder
 
@@ -79,8 +79,7 @@ def _lone(case: Case) -> RunResult:
     assert front is not None  # a failure was raised
     task = prepared.task
     if (example := task.example()) is not None:
-        with whole_file(case.config.output / EXAMPLE) as temporary:
-            temporary.write_text(json.dumps(example), encoding="utf-8")
+        write_whole(case.config.output / EXAMPLE, json.dumps(example))
     facts = {**task.facts(), "workers": case.config.scaling.workers}
     if trained.base_parameters:
         facts["base_parameters"] = trained.base_parameters

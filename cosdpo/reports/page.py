@@ -17,7 +17,7 @@ from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config
 from cosdpo.evaluation.numbers import count, fact, listed, memory, number, over_folds, seconds, short
 from cosdpo.experiment.results.statistics import over_seeds
-from cosdpo.files import whole_file
+from cosdpo.files import write_whole
 
 PAGE = "report.html"
 METHOD = "https://arxiv.org/abs/2410.08316"
@@ -48,6 +48,5 @@ def write_page(config: Config, template: str, command: str | None, **context: An
         **context,
     )
     path = config.output / PAGE
-    with whole_file(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+    write_whole(path, page)
     return path

@@ -21,7 +21,6 @@ from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.files import cache_folder, whole_file
 from cosdpo.training.devices import base_dtype, worker_device
-from cosdpo.training.strategies.compatible import shards_the_base
 
 
 def model_fingerprint(name: str, commit: str | None) -> str:
@@ -117,7 +116,7 @@ def _score(config: Config, contexts: Sequence[TokenizedContext]) -> list[Floats]
     """Scores `contexts` on as many actors as the run has workers, or where no GPU holds the base on these together."""
     import ray
 
-    if shards_the_base(config):
+    if config.scaling.shards_the_base:
         from cosdpo.training.sharded_reference import score  # needs Ray Train, which the cache alone does not
 
         return score(config, contexts)

@@ -10,7 +10,7 @@ import yaml
 from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config
 from cosdpo.errors import InputError
-from cosdpo.files import whole_file
+from cosdpo.files import write_whole
 
 CONFIG = "config.yaml"
 FREE_TO_CHANGE = ("resume", "output", "scaling", "tracking", "evaluation", "grid", "comparison", "sweep")
@@ -42,8 +42,7 @@ def check(config: Config) -> None:
 def create(config: Config) -> Path:
     """Creates the folder with the resolved configuration in it."""
     config.output.mkdir(parents=True, exist_ok=True)
-    with whole_file(config.output / CONFIG) as temporary:
-        temporary.write_text(to_yaml(config), encoding="utf-8")
+    write_whole(config.output / CONFIG, to_yaml(config))
     return config.output
 
 

@@ -23,7 +23,7 @@ import torch
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.training_data import TrainingData
-from cosdpo.files import whole_file, whole_folder
+from cosdpo.files import whole_folder, write_whole
 from cosdpo.training import margins
 from cosdpo.training.checkpoints import Checkpoints
 from cosdpo.training.loop import train_together
@@ -131,8 +131,7 @@ def train_unit(
     if world.rank == 0:
         if unit.keep_rewards:
             margins.store(config.output, {index: row for part, _, _ in parts for index, row in part.items()})
-        with whole_file(config.output / DONE) as temporary:
-            temporary.write_text(json.dumps(asdict(trained)))
+        write_whole(config.output / DONE, json.dumps(asdict(trained)))
     return trained
 
 

@@ -28,7 +28,7 @@ from cosdpo.evaluation import indicators
 from cosdpo.evaluation.front import Front, Metric, main_metric
 from cosdpo.experiment.results.result import Budget, Result
 from cosdpo.experiment.results.statistics import Statistic, Statistics
-from cosdpo.files import whole_file
+from cosdpo.files import write_whole
 
 Count = Annotated[int, Field(ge=0)]
 
@@ -139,8 +139,7 @@ class Comparison(BaseModel):
 
     def save(self, path: Path) -> None:
         """Write comparison.json whole or not at all: a reader never meets half a file."""
-        with whole_file(path) as temporary:
-            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Comparison:
@@ -181,7 +180,7 @@ def summarise(results: Sequence[Result], failures: Mapping[str, str] | None = No
     """Mean and deviation over the seeds of all that is compared.
 
     Raises:
-        InputError: nothing was measured with full steps, or results do not belong together.
+        InputError: nothing was measured with full steps.
     """
     steps = of_budget(results, "steps")
     if not steps:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from cosdpo.files import whole_file
+from cosdpo.files import write_whole
 
 RECORD = "trial.json"
 State = Literal["running", "finished", "stopped", "failed"]
@@ -40,8 +40,7 @@ class Record(BaseModel):
 
     def save(self, folder: Path) -> None:
         """Writes trial.json."""
-        with whole_file(folder / RECORD) as temporary:
-            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        write_whole(folder / RECORD, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def load(cls, folder: Path) -> Record | None:

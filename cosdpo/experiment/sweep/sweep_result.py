@@ -19,7 +19,7 @@ from cosdpo.experiment.results.run_result import RunResult
 from cosdpo.experiment.sweep.record import Record, records
 from cosdpo.experiment.sweep.targets import Target, targets
 from cosdpo.experiment.sweep.trial import with_config
-from cosdpo.files import whole_file
+from cosdpo.files import whole_file, write_whole
 from cosdpo.tasks.task import Task
 from cosdpo.training.checkpoints import FOLDER
 from cosdpo.training.unit import Trained
@@ -100,8 +100,7 @@ def gather(config: Config, task: Task, failures: Mapping[str, str]) -> SweepResu
     if not result.finished:
         reasons = [trial.reason for trial in trials if trial.reason] or ["none was started"]
         raise InputError(f"not a single trial was finished: {reasons[0]}; what was measured is in {TRIALS}")
-    with whole_file(config.output / BEST) as temporary:
-        temporary.write_text(to_yaml(result.best_config()), encoding="utf-8")
+    write_whole(config.output / BEST, to_yaml(result.best_config()))
     return result
 
 

@@ -8,11 +8,6 @@ from cosdpo.config import Config
 from cosdpo.errors import InputError
 
 
-def shards_the_base(config: Config) -> bool:
-    """Whether no worker holds the whole frozen base."""
-    return config.scaling.shards_the_base
-
-
 def check_single(config: Config, what: str) -> None:
     """Raises InputError for keys that trainings in one process each, such as those of a sweep, cannot follow."""
     for key, plain in (("strategy", "ddp"), ("min_workers", 0), ("storage", "")):
