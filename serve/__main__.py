@@ -41,10 +41,9 @@ def checked(settings: ServiceSettings) -> ServiceSettings:
     """The settings with a free port where 0 was asked for, after all that can be checked before Ray starts.
 
     Raises:
-        InputError: no checkpoint or base, broken or missing keys, a busy port, too few cores.
+        InputError: no checkpoint or base, or broken ones, broken or missing keys, a busy port, too few cores.
     """
     check_address(settings.host, len(settings.hashes()))
-    task = checkpoint.task_of(settings.checkpoint)
     port = _free_port(settings.host, settings.port)
     cores = os.cpu_count() or 1
     if settings.replicas * settings.cpus > cores:
@@ -52,11 +51,7 @@ def checked(settings: ServiceSettings) -> ServiceSettings:
             f"replicas {settings.replicas} of cpus {settings.cpus:g} need more than this machine's {cores} cores; "
             "lower one of them"
         )
-    if task == "language":
-        from cosdpo.models.base import load_config
-        from cosdpo.models.cards import LanguageCard
-
-        load_config(settings.base or LanguageCard.read(settings.checkpoint).base)
+    checkpoint.check(settings.checkpoint, settings.base)
     return settings.changed({"port": port})
 
 

@@ -37,14 +37,32 @@ def task_of(folder: Path) -> Task:
         near = folder / "checkpoint"
         mend = f"give {near}" if (near / CARD).exists() else "give the checkpoint folder of a run"
         raise InputError(f"checkpoint {folder} has no readable {CARD}; {mend}") from None
-    if task not in WEIGHTS:
+    served = next((known for known in WEIGHTS if known == task), None)
+    if served is None:
         raise InputError(f"checkpoint {folder} is that of a {task} model; give one with trade-offs")
     if pickle := next((path for pattern in PICKLES for path in folder.glob(pattern)), None):
         raise InputError(f"checkpoint {folder} holds {pickle.name}, perhaps a pickle; only safetensors are served")
-    if missing := [name for name in WEIGHTS[task] if not (folder / name).is_file()]:
+    if missing := [name for name in WEIGHTS[served] if not (folder / name).is_file()]:
         raise InputError(f"checkpoint {folder} lacks {missing[0]}; give a whole checkpoint")
-    served: Task = task
     return served
+
+
+def check(folder: Path, base: str = "") -> Task:
+    """What the checkpoint in `folder` does, after reading all of it, and of a language model's base the configuration.
+
+    Raises:
+        InputError: it cannot be served.
+    """
+    task = task_of(folder)
+    if task == "language":
+        from cosdpo.models.language_scorer import LanguageScorer
+
+        LanguageScorer.check(folder, base)
+    else:
+        from cosdpo.models.ranking_scorer import RankingScorer
+
+        RankingScorer.load(folder)
+    return task
 
 
 def described(folder: Path, card: LanguageCard | RankingCard, name: str, smallest_ratio: float) -> ModelSent:

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel
 
 from cosdpo.config.named_keys import Keys
-from cosdpo.errors import InputError
+from cosdpo.errors import InputError, masked
 
 
 class Setting(NamedTuple):
@@ -68,8 +68,8 @@ def _construct(node: yaml.Node, place: str) -> object:
 
 
 def to_yaml(config: BaseModel) -> str:
-    """Every key with its value, in field order, as YAML that `--config` reads again."""
-    return yaml.dump(config.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
+    """Every key with its value, in field order, as YAML that `--config` reads again; credentials are masked."""
+    return masked(yaml.dump(config.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120))
 
 
 class _Dumper(yaml.SafeDumper):

@@ -93,8 +93,12 @@ def check_quantization(task: str, model: ModelConfig, scaling: ScalingConfig) ->
 
 
 def check_ranker(task: str, ranker: RankerConfig) -> None:
+    """A network that can be built."""
+    if task == "ranking":
+        check_heads(ranker.architecture, ranker.width, ranker.heads)
+
+
+def check_heads(architecture: str, width: int, heads: int) -> None:
     """Attention heads of equal width."""
-    if task == "ranking" and ranker.architecture == "transformer" and ranker.width % ranker.heads:
-        raise InputError(
-            f"ranker.width {ranker.width} is not a multiple of ranker.heads {ranker.heads}; change one of them"
-        )
+    if architecture == "transformer" and width % heads:
+        raise InputError(f"ranker.width {width} is not a multiple of ranker.heads {heads}; change one of them")

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 
-from cosdpo.errors import InputError
-from cosdpo.evaluation.front_file import Front, Main, Point, first_wrong, main_metric
+from cosdpo.errors import InputError, first_wrong
+from cosdpo.evaluation.front_file import Front, Main, Point, main_metric
 from cosdpo.evaluation.metric import Measured, Metric, summarise
 
 __all__ = ["Front", "Main", "Measured", "Metric", "Point", "build", "main_metric", "mean_over_folds"]

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from cosdpo.arrays import Floats
-from cosdpo.errors import InputError
+from cosdpo.errors import InputError, first_wrong
 from cosdpo.evaluation.metric import Measured, Metric, NonNegative, Numbers, leave_out, summarise
 from cosdpo.files import write_whole
 from cosdpo.models.temperature import ratio
@@ -194,13 +194,6 @@ class Front(BaseModel):
             raise InputError(f"{path} cannot be read: {error.strerror}; give the front.json of a run") from None
         except ValidationError as error:
             raise InputError(f"{path} is no front, {first_wrong(error)}; evaluate the run again") from None
-
-
-def first_wrong(error: ValidationError) -> str:
-    """Place and message of the first thing that is wrong, in one line."""
-    first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"]) or "top level"
-    return f"{where}: {' '.join(first['msg'].split())}"
 
 
 _PREFERRED = ("accuracy", "ndcg@10", "reward", "loss")

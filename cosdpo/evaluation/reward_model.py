@@ -33,10 +33,11 @@ class RewardModel:
             hub.require(name, "model", "give hub:FOLDER with a local copy")
         device = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(name)
+            self.tokenizer = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
             self.model, loading = AutoModelForSequenceClassification.from_pretrained(
                 name,
                 use_safetensors=True,
+                trust_remote_code=False,
                 output_loading_info=True,
                 dtype="auto" if device == "cuda" else torch.float32,
             )

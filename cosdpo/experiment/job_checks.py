@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import sys
+from functools import reduce
 from pathlib import Path
 
 from cosdpo.config import Config
-from cosdpo.errors import InputError
+from cosdpo.config.named_keys import keys_of
+from cosdpo.errors import MASK, InputError
 from cosdpo.experiment import cluster
 from cosdpo.tasks import task_of
 from cosdpo.training import run_folder, storage
@@ -39,6 +41,7 @@ def check(config: Config) -> None:
         raise InputError("training.weights is for the runs of baselines: leave it out, or set method")
     if config.conditioning == "none":
         raise InputError("conditioning none is for the runs of baselines: choose another, or set method")
+    check_credentials(config)
     compatible.check(config)
     task_of(config).check(config)
     check_trackers(config)
@@ -46,3 +49,13 @@ def check(config: Config) -> None:
         run_folder.check(config)
         storage.check(config)
         cluster.check_devices(config)
+
+
+def check_credentials(config: Config) -> None:
+    """Refuses addresses of a config.yaml that a run wrote, whose credentials it did not write."""
+    for key in keys_of(Config):
+        if MASK in str(value := reduce(getattr, key.split("."), config)):
+            raise InputError(
+                f"{key} {value} has *** in place of credentials, which no run writes down: give it again by --{key}, "
+                "or leave them to the environment"
+            )

@@ -6,14 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from peft import LoraConfig, get_peft_model
+from peft import get_peft_model, get_peft_model_state_dict
 from peft.utils import SAFETENSORS_WEIGHTS_NAME, set_peft_model_state_dict
-from safetensors.torch import load_file
 
 from cosdpo.errors import InputError
-from cosdpo.models.base import load_base
+from cosdpo.models.adapter_settings import read_adapter_settings
+from cosdpo.models.base import load_base, load_config, skeleton
 from cosdpo.models.cards import LanguageCard
 from cosdpo.models.language_scorer import LanguageScorer
+from cosdpo.models.tensors import read_tensors
 
 
 def average(
@@ -28,19 +29,23 @@ def average(
         shares: checkpoint folder of each unconditioned run with its share.
 
     Raises:
-        InputError: checkpoints that are conditioned, or that differ in more than the values of their adapters.
+        InputError: checkpoints that are broken or conditioned, or that differ in more than the values of their
+            adapters.
     """
     folders = list(shares)
     if len(folders) == 1 and shares[folders[0]] == 1:
         return LanguageScorer.load(folders[0], dtype, str(device), quantization=quantization)
     cards = [LanguageCard.read(folder) for folder in folders]
     card = cards[0]
-    settings = [LoraConfig.from_pretrained(str(folder)) for folder in folders]
+    settings = [read_adapter_settings(folder) for folder in folders]
     first = settings[0]
     adapters = {(s.r, s.lora_alpha, *sorted(s.target_modules or ())) for s in settings}
     if card.conditioning != "none" or any(other != card for other in cards) or len(adapters) > 1:
         raise InputError("only runs without conditioning, on the same base and with the same adapters can be averaged")
-    parts = [load_file(folder / SAFETENSORS_WEIGHTS_NAME) for folder in folders]
+    with torch.device("meta"):
+        like = get_peft_model(skeleton(load_config(card.base)), settings[-1])
+    names = get_peft_model_state_dict(like, save_embedding_layers=False)
+    parts = [read_tensors(folder / SAFETENSORS_WEIGHTS_NAME, names) for folder in folders]
     first.r, first.lora_alpha = first.r * len(parts), first.lora_alpha * len(parts)
     model = get_peft_model(load_base(card.base, dtype, quantization), first)
     joined = {}

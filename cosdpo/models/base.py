@@ -29,7 +29,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         InputError: neither a folder nor reachable on the hub.
     """
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
     return tokenizer
@@ -49,7 +49,7 @@ def load_config(name: str, weights: bool = True) -> Any:
     if not _is_local(name):
         hub.require(name, "model", "give a local folder with --model.base")
     try:
-        config = AutoConfig.from_pretrained(name)
+        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
     for key in UNSUPPORTED_HEADS:
@@ -85,7 +85,13 @@ def load_base(name: str, dtype: torch.dtype, quantization: str = "none") -> Any:
     form = {} if quantization == "none" else {"quantization_config": _four_bits(dtype)}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            name, config=config, dtype=dtype, use_safetensors=True, attn_implementation=ATTENTION, **form
+            name,
+            config=config,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation=ATTENTION,
+            **form,
         )
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
@@ -104,7 +110,7 @@ def _four_bits(dtype: torch.dtype) -> BitsAndBytesConfig:
 def skeleton(config: Any) -> Any:
     """The base's modules without weights, to check settings against before anything is loaded."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config)
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=False)
 
 
 def decoder_layers(body: Any) -> nn.ModuleList:
@@ -126,6 +132,8 @@ def freeze(model: Any) -> Any:
 
 
 def _not_found(name: str, error: Exception) -> str:
+    if "trust_remote_code" in str(error):
+        return f"model.base {name}: it needs code of its own, which is never run; give a model that transformers knows"
     first_line = str(error).strip().splitlines()[0][:160]
     if _is_local(name):
         what = "not a complete model folder" if Path(name).is_dir() else "no such folder"

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cosdpo.config import Config
-from cosdpo.errors import InputError
+from cosdpo.config.checks import check_heads, check_objectives
+from cosdpo.config.section import NonNegative, Positive, Rate, Share
+from cosdpo.errors import InputError, first_wrong
 
 CARD = "cosdpo.json"
+
+Objectives = Annotated[list[Annotated[str, Field(min_length=1)]], Field(min_length=1)]
 
 
 class Card(BaseModel):
     """What all of them share: how they are read and written."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     kind: ClassVar[str]
     """What messages call a model with such a card."""
@@ -26,15 +30,15 @@ class Card(BaseModel):
         """The card of the checkpoint in `folder`.
 
         Raises:
-            InputError: there is none, or another model's.
+            InputError: there is none, another model's, or one with values that no run writes.
         """
         try:
             return cls.model_validate_json((folder / CARD).read_bytes())
         except OSError:
             raise InputError(f"{folder} has no {CARD}; give the checkpoint folder of a {cls.kind}") from None
-        except ValidationError:
+        except ValidationError as error:
             raise InputError(
-                f"{folder / CARD} is not that of a {cls.kind}; give the checkpoint folder of one"
+                f"{folder / CARD} is not that of a {cls.kind}, {first_wrong(error)}; give the checkpoint folder of one"
             ) from None
 
     def write(self, folder: Path) -> None:
@@ -42,21 +46,32 @@ class Card(BaseModel):
         (folder / CARD).write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
 
 
-class LanguageCard(Card):
+class ConditionedCard(Card):
+    """What cards of conditioned models of all tasks share."""
+
+    format: Literal[1] = 1
+    task: str
+    objectives: Objectives
+    trained_temperature: list[Rate]
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        check_objectives(self.objectives, self.trained_temperature)
+        return self
+
+
+class LanguageCard(ConditionedCard):
     """The card of a conditioned language model."""
 
     kind = "conditioned language model"
-    format: Literal[1] = 1
     task: Literal["language"] = "language"
     base: str
-    objectives: list[str]
-    trained_temperature: list[float]
     conditioning: Literal["hyper_prompt", "gated_lora", "both", "none"]
     scope: Literal["sequence", "response"]
     temperature_conditioned: bool
     gates: Literal["affine", "quadratic"]
     adapt_ends: bool
-    soft_tokens: int
+    soft_tokens: NonNegative
     prompt_template: str
     response_template: str
     append_eos: bool
@@ -83,13 +98,18 @@ class LanguageCard(Card):
 class NetworkCard(BaseModel):
     """The shape of one network."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
 
     architecture: Literal["transformer", "mlp"]
-    width: int
-    layers: int
-    heads: int
-    dropout: float
+    width: Positive
+    layers: Positive
+    heads: Positive
+    dropout: Share
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> Self:
+        check_heads(self.architecture, self.width, self.heads)
+        return self
 
     @classmethod
     def of(cls, config: Config) -> NetworkCard:
@@ -103,24 +123,21 @@ class BaseCard(Card):
     kind = "base ranker"
     format: Literal[1] = 1
     task: Literal["base ranking"] = "base ranking"
-    numbers: list[int]
+    numbers: Annotated[list[Positive], Field(min_length=1)]
     """Feature numbers of the inputs, from 1."""
     log1p: bool
     list_features: bool
     network: NetworkCard
 
 
-class RankingCard(Card):
+class RankingCard(ConditionedCard):
     """The card of a conditioned ranker."""
 
     kind = "conditioned ranker"
-    format: Literal[1] = 1
     task: Literal["ranking"] = "ranking"
     base: BaseCard
-    objectives: list[str]
-    auxiliary: dict[str, int]
+    auxiliary: dict[str, Positive]
     """Feature numbers of the auxiliary objectives, which are no inputs."""
-    trained_temperature: list[float]
     temperature_conditioned: bool
     parametrisation: Literal["augmentation", "scratch"]
     conditioning: Literal["concatenation", "gates", "both", "none"]

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft.utils import SAFETENSORS_WEIGHTS_NAME
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -27,12 +28,16 @@ from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
 from cosdpo.losses import rescale
-from cosdpo.models.base import load_base
+from cosdpo.models.adapter_settings import read_adapter_settings
+from cosdpo.models.base import load_base, load_config, skeleton
 from cosdpo.models.cards import LanguageCard
 from cosdpo.models.conditioning import EndAdapter, Gates, HyperPrompt, attach, attach_ends
 from cosdpo.models.frozen_scorer import FrozenScorer
 from cosdpo.models.log_probabilities import token_divergences
 from cosdpo.models.packing import PromptCache
+from cosdpo.models.tensors import fill
+
+CONDITIONING = "conditioning.safetensors"
 
 # peft asks every model for a property that transformers has renamed; the plan of a job is no place to say so.
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
@@ -165,15 +170,22 @@ class LanguageScorer(FrozenScorer):
         """The trained tensors by name: adapters, hyper prompt, gates."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def adapters(self) -> dict[str, Tensor]:
+        """The adapters' tensors by the names that they have in adapter_model.safetensors."""
+        tensors: dict[str, Tensor] = get_peft_model_state_dict(self.model, save_embedding_layers=False)
+        return tensors
+
+    def conditioning(self) -> dict[str, Tensor]:
+        """The tensors of hyper prompt, gates and the ends' adapters, by name."""
+        return {n: p for n, p in self.named_parameters() if not n.startswith("model.")}
+
     def save(self, folder: Path) -> None:
         """Writes peft's adapter_config.json and adapter_model.safetensors, conditioning.safetensors and cosdpo.json."""
         folder.mkdir(parents=True, exist_ok=True)
-        self.model.save_pretrained(str(folder), safe_serialization=True)
+        self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
         (folder / "README.md").unlink(missing_ok=True)
-        conditioning = {
-            n: p.detach().cpu().contiguous() for n, p in self.trainable().items() if not n.startswith("model.")
-        }
-        save_file(conditioning, folder / "conditioning.safetensors")
+        conditioning = {n: p.detach().cpu().contiguous() for n, p in self.conditioning().items()}
+        save_file(conditioning, folder / CONDITIONING)
         self.card.write(folder)
 
     @classmethod
@@ -188,16 +200,28 @@ class LanguageScorer(FrozenScorer):
         """A scorer from `save`; `base` overrides where the base model is found, `quantization` is as in training.
 
         Raises:
-            InputError: the folder is not a checkpoint, or its base cannot be loaded.
+            InputError: the folder is not a whole checkpoint, or its base cannot be loaded.
         """
         card = LanguageCard.read(folder)
-        model = PeftModel.from_pretrained(load_base(base or card.base, dtype, quantization), str(folder))
-        scorer = cls(model, card)
-        missing = scorer.load_state_dict(load_file(folder / "conditioning.safetensors"), strict=False).missing_keys
-        absent = [name for name in missing if not name.startswith("model.")]
-        if absent:
-            raise InputError(f"{folder} is not a whole checkpoint: conditioning.safetensors lacks {', '.join(absent)}")
-        return scorer.to(device).eval()
+        return cls._filled(folder, card, load_base(base or card.base, dtype, quantization)).to(device).eval()
+
+    @classmethod
+    def check(cls, folder: Path, base: str = "") -> None:
+        """Raises InputError for a folder that `load` refuses; of the base it reads the configuration alone."""
+        card = LanguageCard.read(folder)
+        modules = skeleton(load_config(base or card.base))
+        with torch.device("meta"):
+            cls._filled(folder, card, modules)
+
+    @classmethod
+    def _filled(cls, folder: Path, card: LanguageCard, base: Any) -> LanguageScorer:
+        try:
+            scorer = cls(get_peft_model(base, read_adapter_settings(folder)), card)
+        except ValueError as error:
+            raise InputError(f"{folder} does not fit its base: {str(error).splitlines()[0]}") from None
+        fill(scorer.adapters(), folder / SAFETENSORS_WEIGHTS_NAME)
+        fill(scorer.conditioning(), folder / CONDITIONING)
+        return scorer
 
 
 def check_adapters(config: Config, base: Any) -> None:

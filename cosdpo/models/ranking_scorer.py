@@ -20,8 +20,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from cosdpo.arrays import Floats, Singles
@@ -29,10 +28,11 @@ from cosdpo.config import Config
 from cosdpo.data.packed_lists import PackedLists
 from cosdpo.errors import InputError
 from cosdpo.losses import rescale
-from cosdpo.models.cards import CARD, BaseCard, Card, NetworkCard, RankingCard
+from cosdpo.models.cards import BaseCard, Card, NetworkCard, RankingCard
 from cosdpo.models.list_network import ListNetwork
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.models.temperature import Temperature, temperatures
+from cosdpo.models.tensors import fill
 from cosdpo.simplex import normalise
 
 WEIGHTS = "model.safetensors"
@@ -102,7 +102,7 @@ class BaseRanker(Ranker):
         """
         card = BaseCard.read(folder)
         base = cls(card)
-        _read_weights(folder, base)
+        _read_weights(folder, base, base.standardiser)
         return base.eval().requires_grad_(False)
 
 
@@ -237,7 +237,7 @@ class RankingScorer(Ranker):
         """
         card = RankingCard.read(folder)
         scorer = cls(BaseRanker(card.base), card)
-        _read_weights(folder, scorer)
+        _read_weights(folder, scorer, scorer.base.standardiser)
         return scorer.to(device).eval()
 
 
@@ -261,8 +261,9 @@ def _write(folder: Path, card: Card, module: nn.Module) -> None:
     card.write(folder)
 
 
-def _read_weights(folder: Path, module: nn.Module) -> None:
-    try:
-        module.load_state_dict(load_file(folder / WEIGHTS))
-    except (OSError, SafetensorError, RuntimeError):
-        raise InputError(f"{folder / WEIGHTS} is missing or does not fit its {CARD}; train the ranker again") from None
+def _read_weights(folder: Path, module: nn.Module, standardiser: Standardiser) -> None:
+    tensors = module.state_dict()
+    # Features that were the same in all documents have an infinite deviation.
+    fill(tensors, folder / WEIGHTS, infinite=[name for name in tensors if name.endswith("standardiser.deviation")])
+    if not (standardiser.deviation > 0).all():
+        raise InputError(f"{folder / WEIGHTS} has deviations of features that are not above 0; train the ranker again")

@@ -79,7 +79,7 @@ def _measured(config: Config, model: Any, contexts: Sequence[TokenizedContext], 
     model = copy.deepcopy(model)
     model._attn_implementation = ATTENTION
     with torch.device("meta"):
-        base = freeze(AutoModelForCausalLM.from_config(model, dtype=dtype))
+        base = freeze(AutoModelForCausalLM.from_config(model, dtype=dtype, trust_remote_code=False))
         scorer = LanguageScorer.create(config, base)
     if config.model.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})

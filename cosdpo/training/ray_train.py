@@ -67,6 +67,7 @@ def on_workers(config: Config, name: str, work: Callable[[Any], Any], argument: 
     scaling = config.scaling
     storage.mend(config, name)
     workers: Any = (scaling.min_workers, scaling.workers) if scaling.min_workers else scaling.workers
+    filesystem, path = storage.opened(config)
     failures: dict[str, Any] = {"max_failures": scaling.max_failures, "max_preemption_failures": -1}
     trainer: Any = TorchTrainer(
         _answer,
@@ -78,7 +79,8 @@ def on_workers(config: Config, name: str, work: Callable[[Any], Any], argument: 
         ),
         run_config=RunConfig(
             name=name,
-            storage_path=storage.location(config),
+            storage_path=path,
+            storage_filesystem=filesystem,
             checkpoint_config=CheckpointConfig(num_to_keep=config.training.keep_checkpoints),
             failure_config=FailureConfig(**failures),
         ),

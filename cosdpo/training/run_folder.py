@@ -9,7 +9,7 @@ import yaml
 
 from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config
-from cosdpo.errors import InputError
+from cosdpo.errors import InputError, masked
 from cosdpo.files import write_whole
 
 CONFIG = "config.yaml"
@@ -48,7 +48,7 @@ def create(config: Config) -> Path:
 
 def stored(folder: Path) -> dict[str, Any]:
     """The configuration in a run folder, as a tree with all keys: an earlier version did not know some of them."""
-    tree = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+    tree = yaml.safe_load(masked((folder / CONFIG).read_text(encoding="utf-8")))
     defaults: dict[str, Any] = yaml.safe_load(to_yaml(Config()))
     return {
         key: {**value, **tree.get(key, {})} if isinstance(value, dict) else tree.get(key, value)

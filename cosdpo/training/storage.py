@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.fs
-import yaml
 from ray.train import Checkpoint
 
 from cosdpo.config import Config
-from cosdpo.errors import InputError
+from cosdpo.errors import InputError, masked
 from cosdpo.training import run_folder
 from cosdpo.training.checkpoints import PREFIX, State, newest_whole
 from cosdpo.training.training_state import read_state
@@ -34,6 +33,12 @@ def location(config: Config) -> str:
     return given if "://" in given else str((Path(given) if given else config.output).resolve())
 
 
+def opened(config: Config) -> tuple[Any, str]:
+    """The file system of `location`, and its path there, which holds none of the credentials of an address."""
+    filesystem, path = pyarrow.fs.FileSystem.from_uri(location(config))
+    return filesystem, path
+
+
 def below(config: Config, name: str) -> Config:
     """`config` of a run that is a part of another one, with a place of its own in scaling.storage."""
     given = config.scaling.storage
@@ -44,8 +49,8 @@ def check(config: Config) -> None:
     """Raises InputError for a scaling.storage that cannot be read, holds another run, or is not the resumed run's."""
     given, settings = config.scaling.storage, config.output / run_folder.CONFIG
     if config.resume and settings.exists():
-        before = (yaml.safe_load(settings.read_text(encoding="utf-8")).get("scaling") or {}).get("storage", "")
-        if before != given:
+        before = run_folder.stored(config.output)["scaling"]["storage"]
+        if before != masked(given):
             raise InputError(
                 f"the checkpoints of output {config.output} are in {before or 'output'}: resume with "
                 f"--scaling.storage '{before}' instead of '{given}'"
@@ -53,7 +58,7 @@ def check(config: Config) -> None:
     if not given:
         return
     try:
-        filesystem, path = pyarrow.fs.FileSystem.from_uri(location(config))
+        filesystem, path = opened(config)
         kept = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
     except (OSError, ValueError) as error:
         raise InputError(f"scaling.storage {given} cannot be read: {str(error).splitlines()[0]}") from None
@@ -63,7 +68,8 @@ def check(config: Config) -> None:
 
 def mend(config: Config, name: str) -> None:
     """Takes away a snapshot in folder `name` that a kill cut short, which Ray Train would refuse to start from."""
-    filesystem, path = pyarrow.fs.FileSystem.from_uri(f"{location(config)}/{name}/{SNAPSHOT}")
+    filesystem, folder = opened(config)
+    path = f"{folder}/{name}/{SNAPSHOT}"
     if filesystem.get_file_info(path).type == pyarrow.fs.FileType.NotFound:
         return
     with filesystem.open_input_stream(path) as file:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
+import yaml
 from torch.utils.tensorboard import SummaryWriter
 
+from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.files import whole_file
@@ -92,16 +96,28 @@ def _mlflow(config: Config) -> Tracker | None:
     if not config.tracking.mlflow:
         return None
     mlflow = _import("mlflow")
-    mlflow.set_tracking_uri(config.tracking.mlflow)
+    mlflow.set_tracking_uri(_without_credentials(config.tracking.mlflow))
     mlflow.start_run(run_name=config.output.name)
     mlflow.log_params({"method": config.method, "conditioning": config.conditioning, "seed": config.seed})
     return lambda values, step: mlflow.log_metrics({k.replace("/", "."): v for k, v in values.items()}, step=step)
 
 
+def _without_credentials(address: str) -> str:
+    """MLflow prints its address: credentials go the other way that it knows."""
+    parts = urlsplit(address)
+    if parts.scheme not in ("http", "https") or parts.username is None:
+        return address
+    if parts.password is None:
+        os.environ["MLFLOW_TRACKING_TOKEN"] = unquote(parts.username)
+    else:
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(parts.username)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(parts.password)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
 def _wandb(config: Config) -> Tracker | None:
     if not config.tracking.wandb:
         return None
-    run = _import("wandb").init(
-        project=config.tracking.wandb, name=config.output.name, config=config.model_dump(mode="json")
-    )
+    resolved = yaml.safe_load(to_yaml(config))
+    run = _import("wandb").init(project=config.tracking.wandb, name=config.output.name, config=resolved)
     return lambda values, step: run.log(values, step=step)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +12,25 @@ from cosdpo.errors import InputError
 from cosdpo.models import base
 from cosdpo.models.base import check_vocabulary, load_base, load_config, load_tokenizer
 from tests.tiny_models import letters
+
+AUTO_MAP = {
+    "AutoConfig": "code.Config",
+    "AutoModelForCausalLM": "code.Model",
+    "AutoModelForSequenceClassification": "code.Model",
+    "AutoTokenizer": ["code.Words", "code.Words"],
+}
+
+
+@pytest.fixture
+def foreign_model(tmp_path: Path) -> Path:
+    """A model of a kind that transformers does not know, whose code leaves a file when it is imported."""
+    folder = tmp_path / "foreign"
+    folder.mkdir()
+    (folder / "code.py").write_text(f"from pathlib import Path\nPath({str(folder / 'ran')!r}).touch()\n")
+    (folder / "config.json").write_text(json.dumps({"model_type": "foreign", "auto_map": AUTO_MAP}))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "Words", "auto_map": AUTO_MAP}))
+    (folder / "model.safetensors").touch()
+    return folder
 
 
 def one_line(error: pytest.ExceptionInfo[InputError]) -> str:
@@ -56,6 +76,26 @@ def test_a_name_that_the_hub_does_not_provide_is_refused(monkeypatch):
     one_line(error)
     with pytest.raises(InputError, match=r"model\.base is not set"):
         load_config("")
+
+
+@pytest.mark.parametrize("load", [load_config, load_tokenizer, lambda name: load_base(name, torch.float32)])
+def test_code_that_comes_with_a_model_is_never_run(foreign_model, load, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda _: pytest.fail("somebody was asked"))
+    with pytest.raises(InputError, match="needs code of its own, which is never run") as error:
+        load(str(foreign_model))
+    one_line(error)
+    assert not (foreign_model / "ran").exists()
+
+
+def test_code_beside_a_model_that_is_known_is_left_alone(model_folder, foreign_model):
+    for file in model_folder("llama-tied").iterdir():
+        (foreign_model / file.name).write_bytes(file.read_bytes())
+    for file in ("config.json", "tokenizer_config.json"):
+        tree = json.loads((foreign_model / file).read_text())
+        (foreign_model / file).write_text(json.dumps({**tree, "auto_map": AUTO_MAP}))
+    assert load_base(str(foreign_model), torch.float32).config.model_type == "llama"
+    assert load_tokenizer(str(foreign_model))("a")
+    assert not (foreign_model / "ran").exists()
 
 
 @pytest.mark.parametrize("field", ["final_logit_softcapping", "logit_scale", "logits_scaling"])

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from cosdpo.arrays import Singles
@@ -182,19 +181,14 @@ class TestSaving:
                 InputError, match=rf"nowhere has no cosdpo\.json; give the checkpoint folder of a {kind}"
             ):
                 load(tmp_path / "nowhere")
-            with pytest.raises(InputError, match=rf"cosdpo\.json is not that of a {kind}; give") as error:
+            with pytest.raises(InputError, match=rf"cosdpo\.json is not that of a {kind}, .*; give") as error:
                 load(other)
             assert "\n" not in str(error.value)
 
     def test_broken_folders_are_refused(self, tmp_path):
         make().save(tmp_path)
         weights = tmp_path / "model.safetensors"
-        whole = load_file(weights)
-        save_file({name: tensor for name, tensor in whole.items() if name != "network.head.weight"}, weights)
-        message = r"model\.safetensors is missing or does not fit its cosdpo\.json; train the ranker again"
-        with pytest.raises(InputError, match=message) as error:
-            RankingScorer.load(tmp_path)
-        assert "\n" not in str(error.value)
+        message = r"model\.safetensors cannot be read"
         weights.write_bytes(b"none")
         with pytest.raises(InputError, match=message):
             RankingScorer.load(tmp_path)

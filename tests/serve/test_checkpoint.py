@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from cosdpo.errors import InputError
 from serve import checkpoint
+from serve.ranking_service import RankingService
 
 
 def copied(run_folder: Path, tmp_path: Path) -> Path:
@@ -41,9 +44,30 @@ def test_only_safetensors(run_folder: Path, tmp_path: Path) -> None:
     (folder / "adapter_model.bin").unlink()
     with pytest.raises(InputError, match=r"lacks adapter_model.safetensors"):
         checkpoint.task_of(folder)
-    (folder / "cosdpo.json").write_text('{"task": "base ranking"}')
-    with pytest.raises(InputError, match="base ranking"):
-        checkpoint.task_of(folder)
+    for task in ('"base ranking"', "[]", "{}", "1"):
+        (folder / "cosdpo.json").write_text(f'{{"task": {task}}}')
+        with pytest.raises(InputError, match="model; give one with trade-offs"):
+            checkpoint.task_of(folder)
+
+
+def test_broken_ones_are_refused_before_anything_starts(
+    run_folder: Path, ranker: RankingService, tmp_path: Path
+) -> None:
+    for folder, task, file in (
+        (run_folder / "checkpoint", "language", "adapter_model.safetensors"),
+        (ranker.folder, "ranking", "model.safetensors"),
+    ):
+        assert checkpoint.check(folder) == task
+        broken = Path(shutil.copytree(folder, tmp_path / task))
+        tensors = load_file(broken / file)
+        save_file(dict([min(tensors.items())]), broken / file)
+        with pytest.raises(InputError, match=f"{file} lacks "):
+            checkpoint.check(broken)
+        save_file(tensors, broken / file)
+        card = json.loads((broken / "cosdpo.json").read_text())
+        (broken / "cosdpo.json").write_text(json.dumps(card | {"trained_temperature": [0.5]}))
+        with pytest.raises(InputError, match="temperature has 1 numbers for 2 objectives"):
+            checkpoint.check(broken)
 
 
 def test_an_example_prompt_has_no_template(run_folder: Path) -> None:

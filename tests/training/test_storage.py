@@ -10,7 +10,9 @@ import pytest
 import torch
 from ray.train import Checkpoint
 
+from cosdpo.config import Config
 from cosdpo.errors import InputError
+from cosdpo.experiment.job_checks import check_credentials
 from cosdpo.training import run_folder, storage
 from cosdpo.training.training_state import Clock, write_state
 from tests.tiny_models import settings
@@ -88,6 +90,34 @@ class TestCheck:
         with pytest.raises(InputError, match=r"are in .*: resume with --scaling\.storage"):
             storage.check(settings("", output=tmp_path, scaling__storage=now, resume=True))
         storage.check(settings("", output=tmp_path, scaling__storage=before, resume=True))
+
+    def test_credentials_may_change_and_are_not_written(self, tmp_path):
+        def at(address: str, **more: object) -> Config:
+            return settings("", output=tmp_path / "run", scaling__storage=address, **more)
+
+        run_folder.create(at("s3://KEY:SECRET@bucket/x"))
+        file = tmp_path / "run" / "config.yaml"
+        text = file.read_text()
+        assert "s3://***@bucket/x" in text
+        assert "SECRET" not in text
+        with pytest.raises(InputError, match=r"resume with --scaling\.storage 's3://\*\*\*@bucket/x'") as error:
+            storage.check(at("s3://OTHER:NEW@elsewhere/x", resume=True))
+        assert "NEW" not in str(error.value)
+        for before in (text, text.replace("***", "KEY:SECRET")):  # as it is written, and as an earlier version did
+            file.write_text(before)
+            run_folder.check(at("s3://OTHER:NEW@bucket/x", resume=True))
+            with pytest.raises(InputError, match="cannot be read") as error:  # past the comparison
+                storage.check(at("s3://OTHER:N/EW@bucket/x", resume=True))
+            assert "EW" not in str(error.value)
+
+    def test_masked_credentials_are_asked_for(self):
+        check_credentials(settings("", scaling__storage="s3://bucket/x"))
+        with pytest.raises(InputError, match=r"storage s3://\*\*\*@bucket/x has .* give it again by --scaling"):
+            check_credentials(settings("", scaling__storage="s3://***@bucket/x"))
+
+    def test_ray_is_told_no_credentials(self):
+        filesystem, path = storage.opened(settings("", scaling__storage="s3://KEY:SECRET@bucket/x?region=us-west-2"))
+        assert (filesystem.type_name, path) == ("s3", "bucket/x")
 
     def test_parts_of_a_run_lie_below_it(self):
         config = settings("", scaling__storage="s3://bucket/runs/")

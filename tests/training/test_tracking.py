@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from types import SimpleNamespace
 
@@ -82,6 +83,38 @@ def test_configured_trackers_receive_the_metrics(tmp_path, monkeypatch):
         ("mlflow", {"loss.kind": 2.0}, 3),  # MLflow takes no slash in a name
         ("fronts", {"loss/kind": 2.0}, 3),
     ]
+
+
+@pytest.mark.parametrize(
+    ("credentials", "variables"),
+    [
+        ("me:p%40ss", {"MLFLOW_TRACKING_USERNAME": "me", "MLFLOW_TRACKING_PASSWORD": "p@ss"}),
+        ("t0ken", {"MLFLOW_TRACKING_TOKEN": "t0ken"}),
+    ],
+)
+def test_trackers_get_credentials_where_nobody_prints_them(tmp_path, monkeypatch, credentials, variables):
+    said: list[object] = []
+    mlflow = SimpleNamespace(
+        set_tracking_uri=said.append, start_run=lambda **kw: said.append(kw), log_params=said.append
+    )
+    wandb = SimpleNamespace(init=lambda **kw: said.append(kw))
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.setenv(f"MLFLOW_TRACKING_{name}", "")
+    config = settings(
+        "",
+        output=tmp_path,
+        tracking__mlflow=f"https://{credentials}@host/x",
+        tracking__wandb="fronts",
+        scaling__storage="s3://KEY:SECRET@bucket",
+    )
+    RunLog(config, 0).__exit__(None, None, None)
+    assert said[0] == "https://host/x"
+    assert not any(secret in str(said) for secret in ("p@ss", "p%40ss", "t0ken", "SECRET"))
+    assert said[-1]["config"]["scaling"]["storage"] == "s3://***@bucket"
+    for name, value in variables.items():
+        assert os.environ[name] == value
 
 
 @pytest.mark.parametrize("tracker", ["mlflow", "wandb"])

@@ -23,7 +23,7 @@ from pydantic import (
     model_serializer,
 )
 
-from cosdpo.errors import InputError
+from cosdpo.errors import InputError, first_wrong
 from cosdpo.evaluation import indicators
 from cosdpo.evaluation.front import Front, Metric, main_metric
 from cosdpo.experiment.results.result import Budget, Result
@@ -153,8 +153,7 @@ class Comparison(BaseModel):
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror}; give a finished comparison's file") from None
         except ValidationError as error:
-            where = ".".join(str(part) for part in error.errors()[0]["loc"]) or "top level"
-            raise InputError(f"{path} is no comparison (wrong at {where}); compare again to write it anew") from None
+            raise InputError(f"{path} is no comparison, {first_wrong(error)}; compare again to write it anew") from None
 
 
 def conditioned(method: str) -> bool:

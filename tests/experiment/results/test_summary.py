@@ -117,7 +117,7 @@ def test_wrong_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         Comparison.load(tmp_path / "comparison.json")
     (tmp_path / "comparison.json").write_text("{}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"is no comparison \(wrong at task\)"):
+    with pytest.raises(InputError, match=r"is no comparison, task: "):
         Comparison.load(tmp_path / "comparison.json")
 
 

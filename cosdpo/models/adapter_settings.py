@@ -1,0 +1,58 @@
+"""peft's adapter_config.json of a checkpoint. The conditioning runs plain LoRA alone: another kind of it, which peft
+would take, is refused, since the model would answer wrongly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from peft import LoraConfig
+from peft.utils import CONFIG_NAME
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cosdpo.config.section import Positive, Rate, Share
+from cosdpo.errors import InputError, first_wrong
+
+WITHOUT_EFFECT = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision")
+
+
+class AdapterSettings(BaseModel):
+    """What a run chooses."""
+
+    model_config = ConfigDict(strict=True)
+
+    peft_type: Literal["LORA"]
+    task_type: Literal["CAUSAL_LM"]
+    r: Positive
+    lora_alpha: Rate
+    lora_dropout: Share
+    target_modules: Annotated[list[str], Field(min_length=1)]
+    fan_in_fan_out: bool
+
+    @model_validator(mode="before")
+    @classmethod
+    def _else_default(cls, tree: Any) -> Any:
+        if isinstance(tree, dict):
+            usual = LoraConfig().to_dict()
+            free = {*cls.model_fields, *WITHOUT_EFFECT}
+            for key in tree.keys() - free:
+                if tree[key] and tree[key] != usual.get(key):
+                    raise InputError(f"{key} is {tree[key]!r}, which no run sets")
+        return tree
+
+
+def read_adapter_settings(folder: Path) -> LoraConfig:
+    """The settings of the adapters in `folder`, to be put on whichever base.
+
+    Raises:
+        InputError: there are none, or none that a run writes.
+    """
+    file = folder / CONFIG_NAME
+    try:
+        settings = AdapterSettings.model_validate_json(file.read_bytes())
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}); give a whole checkpoint") from None
+    except ValidationError as error:
+        raise InputError(f"{file} is not that of a run, {first_wrong(error)}; give a whole checkpoint") from None
+    return LoraConfig(**settings.model_dump(), inference_mode=True)
