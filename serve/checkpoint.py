@@ -65,16 +65,20 @@ def check(folder: Path, base: str = "") -> Task:
     return task
 
 
-def described(folder: Path, card: LanguageCard | RankingCard, name: str, smallest_ratio: float) -> ModelSent:
+def described(
+    folder: Path, card: LanguageCard | RankingCard, name: str, smallest_ratio: float, context: int | None = None
+) -> ModelSent:
     """What is served of the checkpoint in `folder` with this card.
 
     Args:
         smallest_ratio: of a request's to the trained temperature; 0 where any is answered.
+        context: tokens that the model reads; None for rankers.
     """
     smallest = smallest_ratio * sum(card.trained_temperature) / len(card.trained_temperature)
     return ModelSent(
         id=identity(folder, name),
         created=created(folder),
+        max_model_len=context,
         task=card.task,
         objectives=card.objectives,
         trained_temperature=card.trained_temperature,

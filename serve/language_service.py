@@ -25,7 +25,7 @@ from serve import checkpoint
 from serve.engine import Engine, Stream
 from serve.engine.requests import EngineStopped, Generation, QueueFull
 from serve.http.backend import Part, PlainMessage, Scored, TextRequest
-from serve.http.service_errors import ServiceError, blaming, busy, unavailable
+from serve.http.service_errors import ServiceError, busy, unavailable
 from serve.http.trade_off import EffectivePolicy, TradeOff
 from serve.merging import Pace, joined, merged
 from serve.served_checkpoint import ServedCheckpoint
@@ -63,14 +63,15 @@ class LanguageService(ServedCheckpoint):
         self.engine: Engine = (start or _engine(settings))(self.scorer, self.tokenizer)
         self.pace = Pace()
         positions = int(self.scorer.body.config.max_position_embeddings)
-        self.room = positions - self.card.soft_tokens + 1
-        super().__init__(folder, self.scorer, name, SMALLEST_RATIO)
+        context = positions - self.card.soft_tokens
+        self.room = context + 1  # the last token need not be read
+        super().__init__(folder, self.scorer, name, SMALLEST_RATIO, context)
 
     async def generate(self, wanted: TextRequest) -> AsyncGenerator[EffectivePolicy | Part, None]:
         """The policy, then the parts of all texts."""
         policy = self.policy(wanted.trade_off)
         streams = self._submit(
-            [request for prompt in wanted.prompts for request in self._generations(wanted, prompt, policy)]
+            [request for index in range(len(wanted.prompts)) for request in self._generations(wanted, index, policy)]
         )
         try:
             yield policy
@@ -87,20 +88,17 @@ class LanguageService(ServedCheckpoint):
     async def score(self, trade_off: TradeOff, prompt: str, candidates: list[str]) -> Scored:
         """Scores of given responses."""
         policy = self.policy(trade_off)
-        with blaming("prompt"):
-            (context,) = tokenize_prompts(self.tokenizer, [self._in_template(prompt)])
+        context = self._tokens(prompt, "prompt", "prompt")
         end = [self.tokenizer.eos_token_id] if self.card.append_eos else []
         responses = [self.card.response_template.replace("{response}", text) for text in candidates]
         rows = [tuple(ids + end) for ids in self.tokenizer(responses, add_special_tokens=False)["input_ids"]]
         for i, row in enumerate(rows):
             if not row:
-                raise ServiceError(400, f"candidates[{i}] has no tokens; give it text", param="candidates")
+                raise ServiceError(400, f"candidates[{i}] is empty; give it text", param="candidates")
             if len(context) + len(row) > self.room:
-                raise ServiceError(
-                    400,
-                    f"prompt and candidates[{i}] have {len(context) + len(row)} tokens, the model reads {self.room}",
-                    param="candidates" if len(context) < self.room else "prompt",
-                    code="context_length_exceeded",
+                raise self._too_long(
+                    "candidates" if len(context) < self.room else "prompt",
+                    f"prompt and candidates[{i}] have {len(context) + len(row)}",
                 )
         try:
             scores = await self.engine.score(tuple(context), rows, tuple(policy.weights), tuple(policy.temperature))
@@ -135,22 +133,17 @@ class LanguageService(ServedCheckpoint):
         await self.engine.drain()
         self.engine.stop()
 
-    def _generations(
-        self, wanted: TextRequest, prompt: str | tuple[PlainMessage, ...], policy: EffectivePolicy
-    ) -> list[Generation]:
-        """What the engine is asked for: the continuations of one prompt."""
+    def _generations(self, wanted: TextRequest, index: int, policy: EffectivePolicy) -> list[Generation]:
+        """What the engine is asked for: the continuations of prompt `index`."""
+        prompt, place = wanted.prompts[index], wanted.place(index)
         text = prompt if isinstance(prompt, str) else self._chat(prompt)
-        with blaming(wanted.prompt_field):
-            (ids,) = tokenize_prompts(self.tokenizer, [self._in_template(text)])
+        ids = self._tokens(text, place, wanted.prompt_field)
         room = self.room - len(ids)
+        if room < 1:
+            raise self._too_long(wanted.prompt_field, f"{place} has {len(ids)}; shorten it")
         if room < (wanted.max_new_tokens or 1):
-            over = wanted.prompt_field if room < 1 else wanted.length_field
-            raise ServiceError(
-                400,
-                f"{over}: the prompt has {len(ids)} tokens and leaves room for {max(0, room)} new ones",
-                param=over,
-                code="context_length_exceeded",
-            )
+            asked = f"{wanted.length_field} asks for {wanted.max_new_tokens}; lower it"
+            raise self._too_long(wanted.length_field, f"{place} has {len(ids)} and {asked}")
         seed = wanted.sampling.seed
         return [
             Generation(
@@ -181,8 +174,18 @@ class LanguageService(ServedCheckpoint):
             raise
         return streams
 
-    def _in_template(self, prompt: str) -> str:
-        return self.card.prompt_template.replace("{prompt}", prompt)
+    def _tokens(self, prompt: str, place: str, param: str) -> list[int]:
+        """A prompt in the checkpoint's template, as token ids; `place` is what messages call it."""
+        try:
+            (ids,) = tokenize_prompts(self.tokenizer, [self.card.prompt_template.replace("{prompt}", prompt)])
+        except InputError:
+            raise ServiceError(400, f"{place} is empty; give it text", param=param) from None
+        return ids
+
+    def _too_long(self, param: str, what: str) -> ServiceError:
+        """400 in the words by which OpenAI's clients know that they shall send less."""
+        message = f"this model's maximum context length is {self.description.max_model_len} tokens: {what}"
+        return ServiceError(400, message, param=param, code="context_length_exceeded")
 
     def _chat(self, messages: Sequence[PlainMessage]) -> str:
         """The chat as text: by the tokenizer's template, or one paragraph per message where it has none."""

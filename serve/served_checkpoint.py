@@ -17,7 +17,7 @@ from cosdpo.simplex import normalise
 from serve import checkpoint
 from serve.http.backend import Part, Ranked, Scored, TextRequest
 from serve.http.schema import ModelSent
-from serve.http.service_errors import ServiceError, blaming
+from serve.http.service_errors import ServiceError, blaming, no_such_model
 from serve.http.trade_off import EffectivePolicy, TradeOff
 
 
@@ -25,7 +25,12 @@ class ServedCheckpoint(ABC):
     """One checkpoint, loaded; it never changes. A http.backend.Backend in this process."""
 
     def __init__(
-        self, folder: Path, scorer: LanguageScorer | RankingScorer, name: str, smallest_ratio: float = 0.0
+        self,
+        folder: Path,
+        scorer: LanguageScorer | RankingScorer,
+        name: str,
+        smallest_ratio: float = 0.0,
+        context: int | None = None,
     ) -> None:
         """Describes the checkpoint in `folder`.
 
@@ -33,13 +38,14 @@ class ServedCheckpoint(ABC):
             scorer: loaded from it.
             name: what the checkpoint is called; the run folder's name by default.
             smallest_ratio: of the asked to the trained temperature; 0 takes any.
+            context: tokens that the model reads; None for rankers.
         """
         self.folder = folder
         self.objectives = scorer.card.objectives
         self.trained_temperature = scorer.card.trained_temperature
         self.temperature_conditioned = scorer.card.temperature_conditioned
         self.smallest_ratio = smallest_ratio
-        self.description = checkpoint.described(folder, scorer.card, name, smallest_ratio)
+        self.description = checkpoint.described(folder, scorer.card, name, smallest_ratio, context)
 
     async def describe(self) -> ModelSent:
         """What is served."""
@@ -68,19 +74,19 @@ class ServedCheckpoint(ABC):
         Raises:
             ServiceError: another model than this one, or a weight or temperature that it cannot have.
         """
-        served = self.description.id
-        if trade_off.model not in (None, served, served.rpartition("-")[0]):
-            raise ServiceError(
-                404, f"there is no such model here; /v1/models has {served}", param="model", code="model_not_found"
-            )
+        if trade_off.model is not None and not self.description.is_called(trade_off.model):
+            raise no_such_model(self.description.id)
         given = [1.0] * len(self.objectives) if trade_off.weights is None else trade_off.weights
         with blaming("weights"):
             weights = normalise(given, self.objectives)
-        with blaming(trade_off.beta):
+        with blaming(trade_off.beta, "temperature"):
             beta = temperatures(trade_off.temperature, self.trained_temperature, self.temperature_conditioned)
             ratio(beta, self.trained_temperature, self.smallest_ratio)
         return EffectivePolicy(
-            checkpoint=served, objectives=self.objectives, weights=weights.tolist(), temperature=beta.tolist()
+            checkpoint=self.description.id,
+            objectives=self.objectives,
+            weights=weights.tolist(),
+            temperature=beta.tolist(),
         )
 
     @abstractmethod

@@ -156,9 +156,10 @@ class ContinuousBatching:
     def _sample(self, batch: DecodingBatch, logits: Tensor) -> None:
         told = [i for i, s in enumerate(batch.sequences) if s.request.sampling.logprobs is not None]
         before = logits[told] if told else None  # indexing copies, so that banned ends stay in
-        first = [i for i, s in enumerate(batch.sequences) if not s.tokens]
-        if first and self.ends:  # an empty text answers nothing
-            logits[torch.tensor(first, device=logits.device)[:, None], self.end_ids] = float("-inf")
+        # An empty text answers nothing.
+        endless = [i for i, s in enumerate(batch.sequences) if not s.tokens or s.request.sampling.ignore_eos]
+        if endless and self.ends:
+            logits[torch.tensor(endless, device=logits.device)[:, None], self.end_ids] = float("-inf")
         draws = [float(s.uniforms[len(s.tokens)]) for s in batch.drawn]
         tokens, sound = choose(logits, batch.settings, draws)
         logprobs = self._logprobs(batch, told, before, tokens) if before is not None else {}

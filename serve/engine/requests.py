@@ -30,6 +30,10 @@ class SamplingParams:
     top_p: float = 1.0
     top_k: int = 0
     """0: all tokens."""
+    min_p: float = 0.0
+    """Least probability of a token, as a share of the likeliest one's."""
+    ignore_eos: bool = False
+    """Never end by an end token."""
     stop: tuple[str, ...] = ()
     seed: int | None = None
     """None: a fresh one."""
@@ -83,8 +87,8 @@ class Chunk:
     logprobs: tuple[TokenLogprob, ...]
     finish_reason: FinishReason | None
     """Set in the last chunk."""
-    usage: Usage | None
-    """Set in the last chunk."""
+    usage: Usage
+    """Of the answer up to here."""
 
 
 @dataclass(frozen=True, slots=True)

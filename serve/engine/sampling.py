@@ -36,8 +36,10 @@ class SamplingSettings:
     """[R, 1]; the vocabulary's size where all count."""
     top_p: Tensor
     """[R, 1]."""
+    min_logit: Tensor
+    """[R, 1] log of min_p: how far below the likeliest token's a logit may lie."""
     filtered: bool
-    """Whether any row has top_k or top_p."""
+    """Whether any row has top_k, top_p or min_p."""
 
     @classmethod
     def of(cls, rows: list[SamplingParams], vocabulary: int, device: torch.device) -> SamplingSettings:
@@ -49,12 +51,14 @@ class SamplingSettings:
 
         top_k = [min(row.top_k or vocabulary, vocabulary) for _, row in drawn]
         top_p = [row.top_p for _, row in drawn]
+        min_p = [row.min_p for _, row in drawn]
         return cls(
             sampled=torch.tensor([i for i, _ in drawn], dtype=torch.long, device=device),
             temperature=column([row.temperature for _, row in drawn], torch.float32),
             top_k=column(top_k, torch.long),
             top_p=column(top_p, torch.float32),
-            filtered=any(k < vocabulary for k in top_k) or any(p < 1 for p in top_p),
+            min_logit=column(min_p, torch.float32).log(),
+            filtered=any(k < vocabulary for k in top_k) or any(p < 1 for p in top_p) or any(min_p),
         )
 
 
@@ -72,7 +76,8 @@ def choose(logits: Tensor, settings: SamplingSettings, draws: list[float]) -> tu
         x, top = (t if everyone else t.index_select(0, settings.sampled) for t in (logits, best[:, None]))
         x = x.sub_(top).div_(settings.temperature)
         if settings.filtered:
-            x = x.masked_fill_(x < _threshold(x, settings.top_k, settings.top_p), float("-inf"))
+            threshold = _threshold(x, settings.top_k, settings.top_p).maximum(settings.min_logit)
+            x = x.masked_fill_(x < threshold, float("-inf"))
         cumulative = x.exp_().cumsum(-1)
         total = cumulative[:, -1:]
         u = torch.tensor(draws, dtype=torch.float32, device=logits.device)[:, None]

@@ -73,20 +73,22 @@ class Sequence:
         if self.text.stopped or len(self.tokens) >= self.room:
             return self.finish("stop" if self.text.stopped else "length", text)
         if text:
-            self.emit(Chunk(text, tuple(self._logprobs), None, None))
+            self.emit(Chunk(text, tuple(self._logprobs), None, self._usage()))
             self._logprobs.clear()
         return None
 
     def finish(self, reason: FinishReason, text: str = "") -> FinishReason:
         """Gives out `text`, the rest and the usage."""
         text += self.text.finish(self.tokens)
-        usage = Usage(
+        if self.text.stopped:
+            reason = "stop"
+        self.emit(Chunk(text, tuple(self._logprobs), reason, self._usage()))
+        return reason
+
+    def _usage(self) -> Usage:
+        return Usage(
             prompt_tokens=len(self.request.prompt),
             cached_tokens=self.cached_tokens,
             completion_tokens=len(self.tokens),
             base_tokens=len(self.tokens) if len(self.rows) == 2 else 0,
         )
-        if self.text.stopped:
-            reason = "stop"
-        self.emit(Chunk(text, tuple(self._logprobs), reason, usage))
-        return reason

@@ -51,8 +51,20 @@ class AnswerStream:
     policy: EffectivePolicy
     parts: AsyncGenerator[Part, None]
     wanted: TextRequest
-    usage: Usage = field(default_factory=lambda: Usage(0, 0, 0, 0))
-    """Of all texts that have ended; a prompt counts once, however many texts it has."""
+    usages: dict[int, Usage] = field(default_factory=dict)
+    """Of each text by its number, up to its latest part."""
+
+    @property
+    def usage(self) -> Usage:
+        """Of all texts up to here; a prompt counts once, however many texts it has."""
+        texts = self.usages.values()
+        prompts = {i // self.wanted.n: self.usages[i] for i in sorted(self.usages, reverse=True)}.values()
+        return Usage(
+            sum(used.prompt_tokens for used in prompts),
+            sum(used.cached_tokens for used in prompts),
+            sum(used.completion_tokens for used in texts),
+            sum(used.base_tokens for used in texts),
+        )
 
     async def whole(self) -> list[GeneratedText]:
         """All texts, when they have ended."""
@@ -92,23 +104,13 @@ async def _counted(
         async for part in parts:
             if answer.wanted.stream:
                 watch.token()
-            if part.chunk.usage is not None:
-                ended += 1
-                answer.usage = _added(answer.usage, part.chunk.usage, part.index % answer.wanted.n == 0)
+            ended += part.chunk.finish_reason is not None
+            answer.usages[part.index] = part.chunk.usage
             yield part
     if ended < len(answer.wanted.prompts) * answer.wanted.n:
         raise unavailable("the model broke off the answer; send the request again")
     used = answer.usage
     watch.end(used.prompt_tokens, used.cached_tokens, used.completion_tokens, used.base_tokens, answer.wanted.stream)
-
-
-def _added(total: Usage, of_text: Usage, first: bool) -> Usage:
-    return Usage(
-        total.prompt_tokens + of_text.prompt_tokens * first,
-        total.cached_tokens + of_text.cached_tokens * first,
-        total.completion_tokens + of_text.completion_tokens,
-        total.base_tokens + of_text.base_tokens,
-    )
 
 
 async def _none() -> AsyncGenerator[Part, None]:

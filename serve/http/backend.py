@@ -37,6 +37,10 @@ class TextRequest:
     stream: bool = False
     """False: the text of each continuation comes in one piece."""
 
+    def place(self, index: int) -> str:
+        """What messages call prompt `index`."""
+        return f"{self.prompt_field}[{index}]" if len(self.prompts) > 1 else self.prompt_field
+
 
 @dataclass(frozen=True, slots=True)
 class Part:

@@ -17,7 +17,7 @@ from serve.http.access import admits, is_local, presented
 from serve.http.metrics import Metrics
 from serve.http.service_errors import ServiceError, busy, internal, timed_out, unavailable
 
-OPEN = ("/healthz", "/readyz")
+OPEN = ("/health", "/healthz", "/readyz")
 """Routes that need no key and are never turned away: those who watch the service must reach it."""
 CLIENT_LEFT = 499
 """What the metrics call the status of an answer nobody waited for."""
@@ -115,7 +115,8 @@ class Gate:
             raise unavailable("the service is stopping; send the request again in a moment")
         if self.running > self.requests and scope["method"] == "POST":
             raise busy(1.0)
-        if scope["method"] == "POST" and headers.get("content-type", "").split(";")[0].strip() != "application/json":
+        media_type = headers.get("content-type", "").split(";")[0].strip().lower()
+        if scope["method"] == "POST" and media_type != "application/json":
             raise ServiceError(415, "send JSON, with the header `Content-Type: application/json`")
 
 

@@ -19,7 +19,9 @@ class Limits(Section):
     new_tokens: Positive = 1024
     """Tokens of one generated text."""
     n: Positive = 8
-    """Texts of one request: its n times its prompts."""
+    """Texts for each prompt."""
+    prompts: Positive = 64
+    """Prompts of one request; and its texts, if it asks for several of each."""
     candidates: Positive = 64
     """Candidates of one scoring request."""
     documents: Positive = 2000
@@ -31,13 +33,17 @@ class Limits(Section):
 
 
 def check_texts(limits: Limits, wanted: TextRequest) -> None:
-    """Raises ServiceError (400) for too long prompts, too many texts, or too many tokens."""
-    for prompt in wanted.prompts:
+    """Raises ServiceError (400) for too long or too many prompts, too many texts, or too many tokens."""
+    field, count = wanted.prompt_field, len(wanted.prompts)
+    _at_most(count, limits.prompts, field, "prompts")
+    _at_most(wanted.n, limits.n, "n", "texts")
+    if count > 1:
+        _at_most(count * wanted.n, limits.prompts, "n", "texts of all prompts")
+    for i, prompt in enumerate(wanted.prompts):
         size = len(prompt) if isinstance(prompt, str) else sum(len(message["content"]) for message in prompt)
-        _at_most(size, limits.prompt_chars, wanted.prompt_field, "characters")
-    _at_most(
-        len(wanted.prompts) * wanted.n, limits.n, "n" if len(wanted.prompts) == 1 else wanted.prompt_field, "texts"
-    )
+        if size > limits.prompt_chars:  # the words and the code by which clients know that they shall send less
+            message = f"{wanted.place(i)}: {size} characters exceed context limits, this service takes at most "
+            raise ServiceError(400, f"{message}{limits.prompt_chars}", param=field, code="context_length_exceeded")
     if wanted.max_new_tokens is not None:
         _at_most(wanted.max_new_tokens, limits.new_tokens, wanted.length_field, "tokens")
 
@@ -46,7 +52,8 @@ def check_candidates(limits: Limits, prompt: str, candidates: Sequence[str]) -> 
     """Raises ServiceError (400) for too many or too long texts."""
     _at_most(len(prompt), limits.prompt_chars, "prompt", "characters")
     _at_most(len(candidates), limits.candidates, "candidates", "candidates")
-    _at_most(max(map(len, candidates)), limits.prompt_chars, "candidates", "characters each")
+    for i, candidate in enumerate(candidates):
+        _at_most(len(candidate), limits.prompt_chars, "candidates", "characters", f"candidates[{i}]")
 
 
 def check_features(limits: Limits, features: Sequence[Sequence[float]]) -> None:
@@ -62,6 +69,6 @@ def check_features(limits: Limits, features: Sequence[Sequence[float]]) -> None:
         )
 
 
-def _at_most(size: int, limit: int, param: str, what: str) -> None:
+def _at_most(size: int, limit: int, param: str, what: str, place: str = "") -> None:
     if size > limit:
-        raise ServiceError(400, f"{param}: {size} {what}, this service takes at most {limit}", param=param)
+        raise ServiceError(400, f"{place or param}: {size} {what}, this service takes at most {limit}", param=param)

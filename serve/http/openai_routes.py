@@ -16,7 +16,7 @@ from fastapi import APIRouter, Request
 from serve.engine.requests import FinishReason, SamplingParams, TokenLogprob
 from serve.http.answering import AnswerStream, answering, service_of
 from serve.http.backend import TextRequest
-from serve.http.openai_schema import ChatBody, ChatSent, CompletionBody, CompletionSent, OpenAIBody
+from serve.http.openai_schema import ChatBody, ChatSent, CompletionBody, CompletionSent, OpenAIBody, StreamOptions
 from serve.http.routes import REFUSALS, UNDOCUMENTED_422, stops
 from serve.http.service_errors import Failure, ServiceError
 from serve.http.streaming import DESCRIBED, begun
@@ -65,7 +65,7 @@ async def completions(body: CompletionBody, request: Request) -> Any:
 @router.post("/v1/chat/completions", response_model=ChatSent, response_model_exclude_unset=True)
 async def chat(body: ChatBody, request: Request) -> Any:
     """Answer a chat at one trade-off."""
-    if body.top_logprobs is not None and not body.logprobs:
+    if body.top_logprobs and not body.logprobs:
         raise ServiceError(400, "top_logprobs needs logprobs true", param="top_logprobs")
     newer = body.max_completion_tokens is not None
     wanted = replace(
@@ -102,6 +102,8 @@ def _wanted(body: OpenAIBody, logprobs: int | None) -> TextRequest:
             temperature=1.0 if body.temperature is None else body.temperature,
             top_p=1.0 if body.top_p is None else body.top_p,
             top_k=body.top_k or 0,
+            min_p=body.min_p or 0.0,
+            ignore_eos=bool(body.ignore_eos),
             stop=stops(body.stop),
             seed=body.seed,
             logprobs=logprobs,
@@ -134,12 +136,13 @@ async def _answered(
         texts = await answer.whole()
         choices = [choice(i, text.text, text.logprobs, text.finish_reason) for i, text in enumerate(texts)]
         return {**head, "choices": choices, "usage": _usage(answer)}
-    counts = bool(body.stream_options and body.stream_options.include_usage)
+    options = body.stream_options or StreamOptions()
+    counts = bool(options.include_usage)
 
     async def pieces() -> AsyncGenerator[dict[str, Any], None]:
-        usage = {"usage": None} if counts else {}
         async for part in answer.parts:
             piece = part.chunk
+            usage = {"usage": _usage(answer) if options.continuous_usage_stats else None} if counts else {}
             yield {**head, "choices": [choice(part.index, piece.text, piece.logprobs, piece.finish_reason)], **usage}
         if counts:
             yield {**head, "choices": [], "usage": _usage(answer)}

@@ -1,37 +1,36 @@
-"""The bodies of the OpenAI-compatible routes, with the fields that `extra_body` adds: weights, beta, top_k.
+"""The bodies of the OpenAI-compatible routes, with the fields that `extra_body` adds: weights, beta, top_k, min_p.
 
 Here `temperature` is what it is at OpenAI, the randomness of sampling; the DPO temperature is `beta`.
 
-Fields that would change the answer but are not supported are refused by name; fields that change nothing (user,
-metadata, store and the like) are taken and left alone.
+What a field's type makes of it is in neutral_fields.py.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from serve.http.schema import Count, Sampling, Seed, Share, Stop, Top, TopK
+from serve.http.neutral_fields import Absent, Ignored, NoItems, NoKeys, NoText, Off, One, Only, ProtocolBody, Zero
+from serve.http.schema import Count, MinP, Sampling, Seed, Share, Stop, Top, TopK
 from serve.http.trade_off import Beta, Body, Sent, TradeOff, Weights
 
-Penalty = Annotated[float, Field(ge=-2, le=2)]
 
-
-class StreamOptions(Body):
+class StreamOptions(ProtocolBody):
     """How a stream is sent."""
 
     include_usage: bool | None = None
     """End with a chunk that counts the tokens."""
-    include_obfuscation: bool | None = None
-    """Taken and left alone."""
+    continuous_usage_stats: bool | None = None
+    """Count them in every chunk; needs include_usage."""
+    include_obfuscation: Ignored = None
 
 
-class OpenAIBody(Body):
+class OpenAIBody(ProtocolBody):
     """What both routes take."""
 
     model: Annotated[str, Field(max_length=512)] | None = None
-    """The checkpoint's id or name, as /v1/models gives it; None takes whichever is served."""
+    """The checkpoint's id or name, as /v1/models gives it; null or empty takes whichever is served."""
     weights: Weights | None = None
     """As in our own routes."""
     beta: Beta | None = None
@@ -42,8 +41,12 @@ class OpenAIBody(Body):
     """As in our own routes."""
     top_k: TopK | None = None
     """As in our own routes."""
+    min_p: MinP | None = None
+    """As in our own routes."""
     max_tokens: Count | None = None
     """Most tokens to generate."""
+    ignore_eos: bool | None = None
+    """As in our own routes."""
     n: Count | None = None
     """Texts to generate."""
     stop: Stop | None = None
@@ -54,35 +57,35 @@ class OpenAIBody(Body):
     """Send chunks while the text is made."""
     stream_options: StreamOptions | None = None
     """How."""
-    frequency_penalty: Penalty | None = None
-    """Only 0."""
-    presence_penalty: Penalty | None = None
-    """Only 0."""
-    logit_bias: dict[str, float] | None = None
-    """Only empty."""
-    user: str | None = None
-    """Taken and left alone."""
-    metadata: dict[str, Any] | None = None
-    """Taken and left alone."""
-    service_tier: str | None = None
-    """Taken and left alone."""
-    store: bool | None = None
-    """Taken and left alone; nothing is stored."""
-    safety_identifier: str | None = None
-    """Taken and left alone."""
-    prompt_cache_key: str | None = None
-    """Taken and left alone; prompts are cached anyway."""
 
-    @field_validator("frequency_penalty", "presence_penalty", "logit_bias")
-    @classmethod
-    def _without(cls, value: float | dict[str, float] | None) -> float | dict[str, float] | None:
-        if value:
-            raise ValueError("not supported; leave it out")
-        return value
+    frequency_penalty: Zero = None
+    presence_penalty: Zero = None
+    repetition_penalty: One = None
+    length_penalty: One = None
+    logit_bias: NoKeys = None
+    min_tokens: Zero = None
+    stop_token_ids: NoItems = None
+    bad_words: NoItems = None
+    include_stop_str_in_output: Off = None
+    skip_special_tokens: Annotated[Any, Only(True)] = None
+    spaces_between_special_tokens: Annotated[Any, Only(True)] = None
+    use_beam_search: Off = None
+    moderation: Absent = None
+    cache_salt: Ignored = None
+    metadata: Ignored = None
+    priority: Ignored = None
+    prompt_cache_key: Ignored = None
+    prompt_cache_options: Ignored = None
+    prompt_cache_retention: Ignored = None
+    request_id: Ignored = None
+    safety_identifier: Ignored = None
+    service_tier: Ignored = None
+    store: Ignored = None
+    user: Ignored = None
 
     def trade_off(self) -> TradeOff:
         """Which policy is wanted."""
-        return TradeOff(weights=self.weights, temperature=self.beta, model=self.model, beta="beta")
+        return TradeOff(weights=self.weights, temperature=self.beta, model=self.model or None, beta="beta")
 
 
 class CompletionBody(OpenAIBody):
@@ -100,51 +103,61 @@ class CompletionBody(OpenAIBody):
     """One prompt or several, as text."""
     logprobs: Annotated[Top, Field(le=5)] | None = None
     """Give each token's log-probability, and those of so many likeliest."""
-    echo: bool | None = None
-    """Only false."""
-    suffix: str | None = None
-    """Only empty."""
     best_of: Count | None = None
-    """Only 1."""
-
-    @field_validator("echo", "suffix")
-    @classmethod
-    def _plain(cls, value: object) -> object:
-        if value:
-            raise ValueError("not supported; leave it out")
-        return value
+    """Only n."""
+    echo: Off = None
+    suffix: NoText = None
 
     @field_validator("best_of")
     @classmethod
-    def _all(cls, value: int | None) -> int | None:
-        if value not in (None, 1):
-            raise ValueError("not supported; leave it out")
+    def _all(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value not in (None, info.data.get("n") or 1):
+            raise ValueError("not supported; leave it out or give n")
         return value
 
 
-class TextPart(Body):
+class TextPart(ProtocolBody):
     """A text as part of a message."""
 
     type: Literal["text"]
     """Texts only."""
     text: str
     """The text."""
+    cache_control: Ignored = None
+    prompt_cache_breakpoint: Ignored = None
 
 
-class ChatMessage(Body):
-    """One message of a chat."""
+class ChatMessage(ProtocolBody):
+    """One message of a chat; an answer's own can be sent back as it came."""
 
     role: Literal["system", "developer", "user", "assistant"]
     """Who speaks; developer is read as system."""
-    content: str | Annotated[list[TextPart], Field(min_length=1)]
-    """What is said."""
-    name: str | None = None
-    """Taken and left alone."""
+    content: str | Annotated[list[TextPart], Field(min_length=1)] | None = None
+    """What is said; null in an assistant's message alone."""
+    audio: Absent = None
+    function_call: Absent = None
+    reasoning: NoText = None
+    reasoning_content: NoText = None
+    refusal: NoText = None
+    thinking_blocks: NoItems = None
+    tool_call_id: Absent = None
+    tool_calls: NoItems = None
+    annotations: Ignored = None
+    id: Ignored = None
+    name: Ignored = None
+    provider_specific_fields: Ignored = None
+
+    @model_validator(mode="after")
+    def _said(self) -> ChatMessage:
+        if self.content is None and self.role != "assistant":
+            raise ValueError("content is missing")
+        return self
 
     def plain(self) -> dict[str, str]:
         """The message as a chat template reads it."""
-        content = self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
-        return {"role": "system" if self.role == "developer" else self.role, "content": content}
+        content = self.content or ""
+        text = content if isinstance(content, str) else "".join(part.text for part in content)
+        return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
 class ResponseFormat(Body):
@@ -179,8 +192,24 @@ class ChatBody(OpenAIBody):
     """And those of so many likeliest; needs logprobs."""
     response_format: ResponseFormat | None = None
     """Only text."""
-    modalities: list[Literal["text"]] | None = None
-    """Only text."""
+
+    audio: Absent = None
+    function_call: Annotated[Any, Only("none", "auto")] = None
+    functions: NoItems = None
+    modalities: Annotated[Any, Only(["text"], [])] = None
+    reasoning_effort: Annotated[Any, Only("none")] = None
+    tool_choice: Annotated[Any, Only("none", "auto")] = None
+    tools: NoItems = None
+    verbosity: Annotated[Any, Only("medium")] = None
+    web_search_options: Absent = None
+    add_generation_prompt: Annotated[Any, Only(True)] = None
+    chat_template: Absent = None
+    chat_template_kwargs: NoKeys = None
+    continue_final_message: Off = None
+    documents: NoItems = None
+    echo: Off = None
+    parallel_tool_calls: Ignored = None
+    prediction: Ignored = None
 
 
 class OpenAIUsage(Sent):

@@ -18,13 +18,14 @@ from serve.http.schema import (
     FrontSent,
     GenerateBody,
     GenerateSent,
+    ModelSent,
     ModelsSent,
     RankBody,
     RankSent,
     ScoreBody,
     ScoreSent,
 )
-from serve.http.service_errors import Failure, ServiceError
+from serve.http.service_errors import Failure, ServiceError, no_such_model
 from serve.http.streaming import DESCRIBED, begun
 from serve.http.strict_json import JsonRoute
 from serve.http.trade_off import EffectivePolicy
@@ -61,6 +62,8 @@ async def generate(body: GenerateBody, request: Request) -> Any:
             temperature=body.sampling_temperature,
             top_p=body.top_p,
             top_k=body.top_k,
+            min_p=body.min_p,
+            ignore_eos=body.ignore_eos,
             stop=stops(body.stop),
             seed=body.seed,
             logprobs=body.logprobs,
@@ -118,6 +121,15 @@ async def front(request: Request) -> Any:
 async def models(request: Request) -> Any:
     """The checkpoint that is served."""
     return {"data": [await service_of(request).backend.describe()]}
+
+
+@router.get("/v1/models/{model:path}", response_model=ModelSent, tags=["model"], responses={404: {"model": Failure}})
+async def model(model: str, request: Request) -> ModelSent:
+    """The checkpoint that is served, by its id or its name."""
+    served = await service_of(request).backend.describe()
+    if not served.is_called(model):
+        raise no_such_model(served.id)
+    return served
 
 
 @router.get("/metrics", tags=["service"], response_class=Response)

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from serve.http.trade_off import EffectivePolicy, Sent, TradeOffBody
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(gt=0, le=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+MinP = Annotated[float, Field(ge=0, le=1)]
 Sampling = Annotated[float, Field(ge=0, le=100)]
-TopK = Annotated[int, Field(ge=0, le=1_000_000)]
+TopK = Annotated[int, Field(ge=-1, le=1_000_000), AfterValidator(lambda k: max(k, 0))]
 Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 Top = Annotated[int, Field(ge=0, le=20)]
 Count = Annotated[int, Field(ge=1, le=2**31)]
@@ -42,9 +43,13 @@ class GenerateBody(TradeOffBody):
     sampling_temperature: Sampling = 1.0
     """Randomness of sampling; 0 takes the likeliest token."""
     top_p: Share = 1.0
-    """Sample from the likeliest tokens that hold this share of the probability."""
+    """Sample from the likeliest tokens that hold this share of the probability; 0 takes the likeliest."""
     top_k: TopK = 0
-    """Sample from this many likeliest tokens; 0 from all."""
+    """Sample from this many likeliest tokens; 0 or -1 from all."""
+    min_p: MinP = 0.0
+    """Sample from tokens at least this share as probable as the likeliest."""
+    ignore_eos: bool = False
+    """Never end by the end token: for measurements, which need texts of a known length."""
     stop: Stop | None = None
     """Texts before which to stop."""
     seed: Seed | None = None
@@ -172,6 +177,8 @@ class ModelSent(Sent):
     created: int
     """When it was written, in seconds since 1970."""
     owned_by: Literal["cosdpo"] = "cosdpo"
+    max_model_len: int | None = None
+    """Tokens that a prompt and its answer may have together; None for rankers."""
     task: Literal["language", "ranking"]
     """Language model or ranker."""
     objectives: list[str]
@@ -184,6 +191,10 @@ class ModelSent(Sent):
     """Where the trade-off acts; None for rankers."""
     smallest_temperature: float | None
     """Smallest mean temperature that is answered; None: any above 0."""
+
+    def is_called(self, name: str) -> bool:
+        """Whether callers may call it so: by its id, or its name."""
+        return name in (self.id, self.id.rpartition("-")[0])
 
 
 class ModelsSent(Sent):

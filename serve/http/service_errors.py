@@ -24,6 +24,8 @@ TYPES = {401: "authentication_error", 404: "not_found_error", 408: "timeout_erro
 """Types of errors by status; others of the caller are invalid_request_error, ours are server_error."""
 LONGEST_NAME = 64
 """Characters of a caller's field name that a message repeats."""
+UNKNOWN_FIELD = ("extra_forbidden", "none_required")
+"""What pydantic calls a field that the body does not have; some bodies take it if it is null."""
 LONGEST_MESSAGE = 400
 """Characters of a message, which may repeat names that the caller made up."""
 
@@ -111,34 +113,73 @@ def timed_out(seconds: float) -> ServiceError:
     return ServiceError(408, f"no answer within {seconds:g} s; ask for fewer tokens or try again", code="timeout")
 
 
+def no_such_model(served: str) -> ServiceError:
+    """404: the caller names another model than the one `served`."""
+    message = f"there is no such model here; /v1/models has {served}"
+    return ServiceError(404, message, param="model", code="model_not_found")
+
+
 @contextmanager
-def blaming(param: str) -> Iterator[None]:
-    """Turns wrong input within the block into 400 with this field's name."""
+def blaming(param: str, within: str = "") -> Iterator[None]:
+    """Turns wrong input within the block into 400 with this field's name.
+
+    Args:
+        within: what the field is called there, if not so.
+    """
     try:
         yield
     except InputError as error:
-        raise ServiceError(400, " ".join(str(error).split()), param=param) from error
+        message = " ".join(str(error).split())
+        raise ServiceError(400, message.replace(within, param, 1) if within else message, param=param) from error
 
 
 def invalid(error: RequestValidationError) -> ServiceError:
     """400 for what pydantic refused: the field's name, and what was wrong where.
 
-    Of the alternatives of a union, the one is explained that got furthest.
+    Of the alternatives of a union, the one is explained that got furthest, or all that got equally far.
     """
-    first = max(error.errors(), key=lambda problem: len(problem["loc"]))
-    place = [part for part in first["loc"] if part != "body"]
+    alternatives: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for problem in error.errors():
+        names = tuple(part for part in problem["loc"] if isinstance(part, str))
+        alternatives.setdefault(names, []).append(problem)
+
+    def reached(problems: list[Mapping[str, Any]]) -> tuple[int, int]:
+        return len(problems[0]["loc"]), -len(problems)
+
+    furthest = max(map(reached, alternatives.values()))
+    first, *others = [problems[0] for problems in alternatives.values() if reached(problems) == furthest]
+    place = _place(first, error.body)
     if not place:
         return ServiceError(400, "the body must be a JSON object", code="invalid_json")
-    param = str(place[0])[:LONGEST_NAME]
-    indices = "".join(f"[{part}]" for part in place[1:] if isinstance(part, int))
-    if first["type"] == "extra_forbidden":
-        field = str(place[-1])[:LONGEST_NAME]
-        return ServiceError(400, f"{field} is not a field of this request; leave it out", param=param)
-    if first["type"] == "missing" and len(place) == 1:
-        return ServiceError(400, f"{param} is missing", param=param)
-    cause: Mapping[str, Any] = first.get("ctx", {})
-    message = str(cause["error"]) if isinstance(cause.get("error"), ValueError) else first["msg"]
-    return ServiceError(400, f"{param}{indices}: {' '.join(message.split())}", param=param)
+    param = place[0][:LONGEST_NAME]
+    where = "".join(place)[: 2 * LONGEST_NAME]
+    if first["type"] in UNKNOWN_FIELD:
+        return ServiceError(400, f"{where} is not a field of this request; leave it out", param=param)
+    if first["type"] == "missing":
+        return ServiceError(400, f"{where} is missing", param=param)
+    fitting = dict.fromkeys([_cause(first), *(_cause(other) for other in others if _place(other, error.body) == place)])
+    message = " or ".join(fitting).replace(" or Input should be", " or")
+    return ServiceError(400, f"{where}: {message}", param=param)
+
+
+def _place(problem: Mapping[str, Any], body: Any) -> list[str]:
+    """Where in the body: the field's name, then `[index]` and `.name` of what is within."""
+    place: list[str] = []
+    within = body
+    for part in problem["loc"][1:]:
+        if isinstance(part, int):
+            place.append(f"[{part}]")
+            within = within[part] if isinstance(within, list) and part < len(within) else None
+        elif isinstance(within, dict) and (part in within or problem["type"] == "missing"):
+            place.append(f".{part}" if place else part)
+            within = within.get(part)
+        # Anything else is what pydantic calls an alternative of a union.
+    return place
+
+
+def _cause(problem: Mapping[str, Any]) -> str:
+    own = problem.get("ctx", {}).get("error")
+    return " ".join((str(own) if isinstance(own, ValueError) else str(problem["msg"])).split())
 
 
 def answer_errors(app: FastAPI) -> None:

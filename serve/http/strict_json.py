@@ -92,7 +92,10 @@ class _Numbers:
 
     def decimal(self, text: str) -> object:
         value = float(text)
-        return value if math.isfinite(value) else self._refuse("a number is too large")
+        if not math.isfinite(value):
+            return self._refuse("a number is too large")
+        # JSON has one kind of number: 2.0 is as whole as 2. Beyond 2**53 a double no longer tells.
+        return int(value) if value.is_integer() and abs(value) <= 2**53 else value
 
     def integer(self, text: str) -> object:
         return int(text) if len(text) <= LONGEST_INTEGER else self._refuse("an integer is too large")

@@ -96,7 +96,7 @@ class FakeBackend:
                 await asyncio.sleep(0.02 if prompt == "slow" else self.pause)
                 if prompt == "break" and k == 3:
                     raise ServiceError(500, "the engine stopped")
-                yield Part(0, Chunk(word + " ", (), None, None))
+                yield Part(0, Chunk(word + " ", (), None, Usage(9, 8, k + 1, 0)))
             yield Part(0, Chunk("", (), "stop", Usage(9, 8, len(words), 0)))
             ended = True
         finally:

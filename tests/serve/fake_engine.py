@@ -36,7 +36,7 @@ class FakeStream:
                 top = tuple((token + j, f"t{j}", -(k + 1 + j) / 4) for j in range(request.sampling.logprobs))
                 logprobs = (TokenLogprob(token, text, -(k + 1) / 4, top),)
             last = k + 1 == request.max_new_tokens
-            usage = Usage(len(request.prompt), 1, k + 1, 0) if last else None
+            usage = Usage(len(request.prompt), 1, k + 1, 0)
             engine.tokens += 1
             self.ended = self.ended or last
             yield Chunk(text, logprobs, "length" if last else None, usage)

@@ -35,7 +35,7 @@ class Typed:
             last = typed == len(self.text)
             if last and self.fails:
                 raise ValueError("broke")
-            yield Chunk(piece, (), "stop" if last else None, USAGE if last else None)
+            yield Chunk(piece, (), "stop" if last else None, USAGE)
 
     def cancel(self) -> None:
         self.cancelled = True

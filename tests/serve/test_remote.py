@@ -10,7 +10,7 @@ import pytest
 from ray.exceptions import ActorDiedError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 
-from serve.engine.requests import Chunk
+from serve.engine.requests import Chunk, Usage
 from serve.http.backend import Part, TextRequest
 from serve.http.service_errors import ServiceError
 from serve.http.trade_off import EffectivePolicy, TradeOff
@@ -19,7 +19,7 @@ from serve.remote import RemoteBackend
 pytestmark = pytest.mark.anyio
 WANTED = TextRequest(trade_off=TradeOff(), prompts=("a",))
 POLICY = EffectivePolicy(checkpoint="c-1", objectives=["a"], weights=[1.0], temperature=[0.1])
-PARTS = [Part(0, Chunk(text, (), None, None)) for text in "xyz"]
+PARTS = [Part(0, Chunk(text, (), None, Usage(1, 0, 1, 0))) for text in "xyz"]
 
 
 class Response:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -61,7 +63,6 @@ def check(scorer: LanguageScorer, twin: SlowTwin | None, told: list[Told]) -> No
             continue
         assert tokens == slow(scorer, one.request)
         assert one.text == letters().decode(tokens, skip_special_tokens=True)
-        assert one.last.usage is not None
         assert one.last.usage.completion_tokens == len(tokens)
         if twin is not None:
             torch.testing.assert_close(told_law(one), law(twin, one.request, tokens), atol=1e-4, rtol=0)
@@ -157,17 +158,19 @@ def test_the_end_token_ends_an_answer_but_is_never_the_first(make_twins):
     free = generate(scorer.eval(), [list(request.prompt)], torch.tensor([request.weights]), None, 8)[0]
     later = next(i for i, token in enumerate(free) if token not in free[:i] and i > 1)
 
-    def answer(*ends: int) -> Told:
+    def answer(*ends: int, ignore_eos: bool = False) -> Told:
         batching = batching_of(scorer)
         batching.ends, batching.end_ids = frozenset(ends), torch.tensor(ends)
-        one = ask(batching, request)
+        one = ask(batching, replace(request, sampling=replace(request.sampling, ignore_eos=ignore_eos)))
         finish(batching)
         return one
 
     ended = answer(free[later])
     assert (ended.sequence.tokens, ended.last.finish_reason) == (free[:later], "stop")
-    assert ended.last.usage is not None
     assert ended.last.usage.completion_tokens == later
+    endless = answer(free[later], ignore_eos=True)
+    assert (len(endless.sequence.tokens), endless.last.finish_reason) == (8, "length")
+    assert free[later] not in endless.sequence.tokens
     started = answer(free[0], END)
     assert started.sequence.tokens
     assert free[0] not in started.sequence.tokens

@@ -26,7 +26,7 @@ async def test_every_route_but_health_needs_a_key(serve: Serve) -> None:
             assert answer.json()["error"]["type"] == "authentication_error"
         for path in ("/v1/generate", "/v1/score", "/v1/rank", "/v1/completions", "/v1/chat/completions"):
             assert (await served.post(path, BODY)).status_code == 401, path
-        for path in ("/healthz", "/readyz"):
+        for path in ("/health", "/healthz", "/readyz"):
             assert (await served.client.get(path)).status_code == 200
         assert not served.engine.streams
 
@@ -91,10 +91,11 @@ async def test_a_body_must_be_json(serve: Serve) -> None:
             headers = {"Content-Type": kind} if kind else {}
             answer = await served.client.post("/v1/generate", content=b'{"prompt": "a"}', headers=headers)
             assert answer.status_code == 415
-        charset = {"Content-Type": "application/json; charset=utf-8"}
-        assert (
-            await served.client.post("/v1/generate", content=b'{"prompt": "a"}', headers=charset)
-        ).status_code == 200
+        for kind in ("application/json; charset=utf-8", "Application/JSON", "APPLICATION/JSON;charset=UTF-8"):
+            answer = await served.client.post(
+                "/v1/generate", content=b'{"prompt": "a"}', headers={"Content-Type": kind}
+            )
+            assert answer.status_code == 200
 
 
 async def test_other_origins_are_off_unless_configured(serve: Serve) -> None:
@@ -105,6 +106,12 @@ async def test_other_origins_are_off_unless_configured(serve: Serve) -> None:
     async with serve(cors_origins=["https://page.example"], hashes=[hashed(KEY)]) as served:
         answer = await served.client.options("/v1/generate", headers=ask)
         assert answer.headers["access-control-allow-origin"] == "https://page.example"
+        # As OpenAI's JavaScript client asks from a browser.
+        stainless = "authorization,content-type,x-stainless-arch,x-stainless-lang,x-stainless-retry-count"
+        answer = await served.client.options("/v1/models", headers=ask | {"Access-Control-Request-Headers": stainless})
+        assert set(stainless.split(",")) <= set(answer.headers["access-control-allow-headers"].split(","))
+        health = await served.client.get("/health", headers={"Origin": "https://page.example"})
+        assert "X-Request-ID" in health.headers["access-control-expose-headers"]
         other = await served.client.options("/v1/generate", headers=ask | {"Origin": "https://evil.example"})
         assert "access-control-allow-origin" not in other.headers
         refused = await served.post("/v1/generate", BODY, headers={"Origin": "https://page.example"})

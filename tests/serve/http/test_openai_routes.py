@@ -9,6 +9,7 @@ import pytest
 
 from serve.engine.requests import SamplingParams
 from tests.serve.conftest import Serve, Served
+from tests.tiny_models import letters
 
 pytestmark = pytest.mark.anyio
 
@@ -188,8 +189,168 @@ async def test_models_and_errors_as_the_client_knows_them(serve: Serve) -> None:
             await client.completions.create(model=model.id, prompt="a")
 
 
+async def test_a_chats_own_answer_can_be_sent_back(serve: Serve) -> None:
+    """As the object that the client made of it, and with what other servers and frameworks add to one."""
+    asked: Any = {"role": "user", "content": "hi"}
+    async with serve() as served:
+        client = client_of(served)
+        first = await client.chat.completions.create(model="tiny-run", messages=[asked], max_tokens=4)
+        own = first.choices[0].message
+        added = {
+            "role": "assistant", "content": None, "annotations": [], "reasoning_content": None, "id": "m1",
+            "tool_calls": [], "function_call": None, "made_up": None,
+        }  # fmt: skip
+        part = {"type": "text", "text": "a", "cache_control": {"type": "ephemeral"}}
+        await client.chat.completions.create(
+            model="tiny-run", messages=[asked, own, added, {"role": "user", "content": [part]}], max_tokens=4
+        )
+        prompt = served.backend.tokenizer.decode(served.engine.streams[1].request.prompt)
+    assert prompt.removeprefix("<bos>") == f"q: hi\n\n{own.content}\n\n\n\na\n"
+
+
+NEUTRAL: list[tuple[str, dict[str, Any]]] = [
+    ("chat/completions", {"tools": None, "tool_choice": "none", "parallel_tool_calls": True}),
+    ("chat/completions", {"tools": [], "functions": [], "function_call": "auto", "response_format": {"type": "text"}}),
+    ("chat/completions", {"logprobs": False, "top_logprobs": 0, "modalities": ["text"], "verbosity": "medium"}),
+    ("chat/completions", {"reasoning_effort": "none", "chat_template_kwargs": {}, "prediction": None, "audio": None}),
+    ("completions", {"n": 2, "best_of": 2, "echo": False, "suffix": "", "logprobs": None}),
+    *(
+        (path, fields)
+        for path in ("completions", "chat/completions")
+        for fields in (
+            {"repetition_penalty": 1.0, "length_penalty": 1, "frequency_penalty": 0.0, "presence_penalty": 0},
+            {"top_k": -1, "min_p": 0, "top_p": 1.0, "ignore_eos": False, "logit_bias": {}, "stop": []},
+            {"stream_options": {"include_usage": True, "continuous_usage_stats": False, "made_up": None}},
+            {"n": 1.0, "max_tokens": 4.0, "seed": 7.0, "top_k": 2.0},
+            {"user": "me", "metadata": {}, "model": "", "store": False, "service_tier": "auto", "made_up": None},
+            {"min_tokens": 0, "skip_special_tokens": True, "stop_token_ids": [], "use_beam_search": False},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("path", "fields"), NEUTRAL, ids=[f"{path}-{fields}"[:60] for path, fields in NEUTRAL])
+async def test_what_is_neutral_changes_nothing(serve: Serve, path: str, fields: dict[str, Any]) -> None:
+    plain = {"prompt": "a"} if path == "completions" else {"messages": [{"role": "user", "content": "a"}]}
+    async with serve() as served:
+        answer = await served.post(f"/v1/{path}", {"max_tokens": 4, **plain, **fields})
+        stated = await served.post(f"/v1/{path}", {"max_tokens": 4, **plain})
+        sent, expected = (s.request for s in (served.engine.streams[0], served.engine.streams[-1]))
+    assert answer.status_code == stated.status_code == 200, answer.text
+    assert (sent.prompt, sent.max_new_tokens, sent.weights) == (expected.prompt, expected.max_new_tokens, (0.5, 0.5))
+    if "seed" not in fields:
+        assert sent.sampling == expected.sampling
+
+
+async def test_the_documentation_lists_what_is_neutral(serve: Serve) -> None:
+    async with serve() as served:
+        schemas = (await served.client.get("/openapi.json")).json()["components"]["schemas"]
+    chat = schemas["ChatBody"]
+    assert chat["properties"]["tool_choice"]["enum"] == [None, "none", "auto"]
+    assert chat["additionalProperties"] == {"type": "null"}
+    assert schemas["GenerateBody"]["additionalProperties"] is False
+
+
+async def test_load_generators_get_texts_of_a_known_length_and_counts_in_every_chunk(serve: Serve) -> None:
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    async with serve() as served:
+        stream = await client_of(served).completions.create(
+            model="tiny-run", prompt=["cat", "dogs"], max_tokens=4, stream=True,
+            extra_body={"stream_options": options, "ignore_eos": True, "min_p": 0.1},
+        )  # fmt: skip
+        used = [chunk.usage async for chunk in stream]
+        sampling = served.engine.streams[0].request.sampling
+    assert sampling == SamplingParams(ignore_eos=True, min_p=0.1)
+    counts = [one.completion_tokens for one in used if one]
+    assert len(counts) == len(used)
+    assert counts[0] == 1
+    assert counts == sorted(counts)
+    assert used[-1]
+    assert (used[-1].prompt_tokens, used[-1].completion_tokens) == (8 + 9, 8)
+
+
+MESSAGES: list[tuple[str, dict[str, Any], str]] = [
+    ("completions", {"prompt": "a" * 60},
+     "this model's maximum context length is 48 tokens: prompt has 65; shorten it"),
+    ("completions", {"prompt": "a", "max_tokens": 44},
+     "this model's maximum context length is 48 tokens: prompt has 6 and max_tokens asks for 44; lower it"),
+    ("completions", {"prompt": ["hi", "a" * 60]},
+     "this model's maximum context length is 48 tokens: prompt[1] has 65; shorten it"),
+    ("completions", {"prompt": ["a", "b" * 100_001]},
+     "prompt[1]: 100001 characters exceed context limits, this service takes at most 100000"),
+    ("completions", {"prompt": ["a", 5]}, "prompt[1]: Input should be a valid string"),
+    ("completions", {"prompt": "a", "beta": 0.001}, "beta 0.001 is 0.002 of the trained 0.5; give at least 0.05"),
+    ("completions", {"prompt": "a", "beta": [1, 2, 3]}, "beta must be a number > 0, or 2 of them, one per objective"),
+    ("completions", {"prompt": "a", "stop": 5}, "stop: Input should be a valid string or a valid list"),
+    ("completions", {"prompt": "a", "weights": {"kind": -1}},
+     "weights.kind: Input should be greater than or equal to 0"),
+    ("completions", {"prompt": "a", "repetition_penalty": 1.2},
+     "repetition_penalty: not supported; leave it out or give 1"),
+    ("completions", {"prompt": "a", "made_up": 1}, "made_up is not a field of this request; leave it out"),
+    ("completions", {}, "prompt is missing"),
+    ("chat/completions", {"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "x"}]}]},
+     "messages[0].content[1].type: Input should be 'text'"),
+    ("chat/completions", {"messages": [{"role": "user", "content": "a"}, {"content": "a"}]},
+     "messages[1].role is missing"),
+    ("chat/completions", {"messages": [{"role": "user", "content": "a", "made_up": 1}]},
+     "messages[0].made_up is not a field of this request; leave it out"),
+    ("chat/completions", {"messages": [{"role": "user"}]}, "messages[0]: content is missing"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "body", "message"), MESSAGES, ids=[message[:50] for _, _, message in MESSAGES])
+async def test_messages_name_the_limit_the_item_and_the_cause(
+    serve: Serve, path: str, body: dict[str, Any], message: str
+) -> None:
+    async with serve() as served:
+        answer = await served.post(f"/v1/{path}", body)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["message"] == message
+    assert (error["code"] == "context_length_exceeded") == ("context l" in message)
+
+
+async def test_an_empty_prompt_is_named(serve: Serve) -> None:
+    """A tokenizer without a beginning token, and a template that adds nothing."""
+    async with serve() as served:
+        served.backend.tokenizer = letters()
+        served.backend.card = served.backend.card.model_copy(
+            update={"prompt_template": "{prompt}", "append_eos": False}
+        )
+        answer = await served.post("/v1/completions", {"prompt": ["hello there", ""]})
+        candidates = await served.post("/v1/score", {"prompt": "a", "candidates": ["b", ""]})
+    assert answer.json()["error"] == {
+        "message": "prompt[1] is empty; give it text", "type": "invalid_request_error", "param": "prompt", "code": None,
+    }  # fmt: skip
+    assert candidates.json()["error"]["message"] == "candidates[1] is empty; give it text"
+
+
+async def test_twenty_prompts_are_one_request(serve: Serve) -> None:
+    async with serve() as served:
+        made = await client_of(served).completions.create(model="tiny-run", prompt=["a"] * 20, n=2, max_tokens=1)
+    assert len(made.choices) == 40
+
+
+async def test_a_model_by_its_id_and_its_name(serve: Serve) -> None:
+    async with serve() as served:
+        client = client_of(served)
+        (listed,) = (await client.models.list()).data
+        assert await client.models.retrieve(listed.id) == await client.models.retrieve("tiny-run") == listed
+        with pytest.raises(openai.NotFoundError, match="no such model"):
+            await client.models.retrieve("gpt-4")
+    assert listed.model_extra is not None
+    assert listed.model_extra["max_model_len"] == 48
+
+
 UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
-    ("chat/completions", {"tools": []}, "tools"),
+    ("chat/completions", {"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+    ("chat/completions", {"tool_choice": "required"}, "tool_choice"),
+    ("chat/completions", {"reasoning_effort": "high"}, "reasoning_effort"),
+    ("chat/completions", {"made_up": 0}, "made_up"),
+    ("chat/completions", {"stream_options": {"made_up": False}}, "stream_options"),
+    ("chat/completions", {"messages": [{"role": "user", "content": None}]}, "messages"),
+    ("chat/completions", {"messages": [{"role": "assistant", "tool_calls": [{"id": "a"}]}]}, "messages"),
+    ("chat/completions", {"messages": [{"role": "assistant", "refusal": "no"}]}, "messages"),
     ("chat/completions", {"response_format": {"type": "json_object"}}, "response_format"),
     ("chat/completions", {"frequency_penalty": 0.5}, "frequency_penalty"),
     ("chat/completions", {"top_logprobs": 2}, "top_logprobs"),
@@ -202,7 +363,11 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
     ("completions", {"suffix": "a"}, "suffix"),
     ("completions", {"best_of": 2}, "best_of"),
     ("completions", {"prompt": [1, 2]}, "prompt"),
-    ("completions", {"prompt": ["a"] * 9}, "prompt"),
+    ("completions", {"best_of": 1, "n": 2}, "best_of"),
+    ("completions", {"repetition_penalty": 1.2}, "repetition_penalty"),
+    ("completions", {"repetition_penalty": True}, "repetition_penalty"),
+    ("completions", {"prompt": ["a"] * 65}, "prompt"),
+    ("completions", {"prompt": ["a"] * 20, "n": 4}, "n"),
     ("completions", {"prompt_embeds": "x"}, "prompt_embeds"),
 ]
 

@@ -98,8 +98,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"max_new_tokens": 44}, "max_new_tokens"),
     ({"max_new_tokens": 5000}, "max_new_tokens"),
     ({"max_new_tokens": 2.5}, "max_new_tokens"),
-    ({"top_p": 0}, "top_p"),
-    ({"top_k": -1}, "top_k"),
+    ({"top_p": -0.1}, "top_p"),
+    ({"top_k": -2}, "top_k"),
+    ({"min_p": 2}, "min_p"),
+    ({"made_up": None}, "made_up"),
     ({"sampling_temperature": -1}, "sampling_temperature"),
     ({"seed": "1"}, "seed"),
     ({"logprobs": 21}, "logprobs"),
@@ -268,3 +270,29 @@ async def test_the_documentations_page_needs_nothing_from_outside(serve: Serve) 
         assert {Path(path).suffix for path in linked} == {".js", ".css", ".png"}
         for path in linked:
             assert (await served.client.get(path)).status_code == 200
+
+
+async def test_head_is_get_without_a_body(serve: Serve) -> None:
+    async with serve() as served:
+        paths = [path for path, methods in served.app.openapi()["paths"].items() if "get" in methods]
+        assert len(paths) > 5
+        for path in (*paths, "/", "/docs", "/health", "/nowhere"):
+            path = path.format(model="tiny-run")
+            whole, head = await served.client.get(path), await served.client.head(path)
+            assert (head.status_code, head.content) == (whole.status_code, b""), path
+            assert head.headers["content-type"] == whole.headers["content-type"]
+        assert (await served.client.head("/v1/generate")).status_code == 405
+        page = (await served.client.get("/metrics")).text
+    assert 'cosdpo_requests_total{route="/v1/models",status="200"} 2.0' in page
+
+
+async def test_pages_find_their_files_behind_a_path_prefix(serve: Serve) -> None:
+    async with serve() as served:
+        for path in ("/", "/docs"):
+            page = (await served.client.get(path)).text
+            own = [url for url in re.findall(r"""(?:src|href|url)[=:]\s*["']([^"']+)""", page) if ":" not in url]
+            assert own
+            for url in own:
+                assert not url.startswith("/"), url
+                assert (await served.client.get(f"/{url}")).status_code == 200, url
+        assert (await served.client.get("/openapi.json")).json()["servers"] == [{"url": "."}]
