@@ -3,9 +3,8 @@
 import { commonLength } from "./answer.js";
 import { request, setKey } from "./api.js";
 import { Column } from "./column.js";
-import { byId, element, tint } from "./elements.js";
+import { byId, element } from "./elements.js";
 import { FrontPlot } from "./front.js";
-import { colour } from "./simplex.js";
 import * as tasks from "./tasks.js";
 
 const RETRY = 3000; // milliseconds until a service that is still loading is asked again
@@ -46,7 +45,7 @@ function open(model, front) {
   introduce(model);
   const task = tasks[model.task](front);
   const columns = [];
-  const plot = front ? new FrontPlot(byId("front"), front, choose) : null;
+  const plot = front ? new FrontPlot({ root: byId("front"), choosers: byId("choosers") }, front, choose) : null;
   byId("no-front").hidden = front !== undefined;
   byId("main").hidden = false;
 
@@ -57,12 +56,12 @@ function open(model, front) {
 
   byId("ask").addEventListener("submit", (event) => {
     event.preventDefault();
-    generate();
+    ask();
   });
   document.addEventListener("keydown", (event) => {
     if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault(); // in a number's field it would submit the form as well
-    generate();
+    ask();
   });
   byId("stop").addEventListener("click", () => columns.forEach((column) => column.stop()));
   byId("list").addEventListener("change", generate);
@@ -86,6 +85,11 @@ function open(model, front) {
 
   function generate() {
     columns.forEach((column) => column.run());
+  }
+
+  function ask() {
+    generate();
+    (columns.find((column) => column.across) ?? first).reveal();
   }
 
   function changed(column) {
@@ -125,8 +129,7 @@ function opposite(weights) {
 }
 
 function introduce(model) {
-  const names = model.objectives.map((name, j) => tint(element("span", { class: "swatch" }, name), colour(j)));
   const kind = { language: "language model", ranking: "ranker" }[model.task];
-  byId("about").replaceChildren(element("code", {}, model.id), ` \u00b7 ${kind} \u00b7 `, ...names);
+  byId("about").replaceChildren(element("code", {}, model.id), ` \u00b7 ${kind}`);
   document.title = `${model.id} \u00b7 cosdpo playground`;
 }

@@ -6,13 +6,15 @@ import { Speech } from "./speech.js";
 import { TemperatureControl } from "./temperature.js";
 import { tradeOff } from "./tradeoff.js";
 
+const LINES = 96; // pixels of an answer that show it: about three lines
+
 export class Column {
   // `task` says what to ask and how to show it; `changed(column)` is called when the reader moves a control,
   // `busy()` when a request starts or ends.
   constructor(letter, model, task, { changed, busy, drawn }) {
     this.root = byId("column").content.firstElementChild.cloneNode(true);
     const find = (selector) => this.root.querySelector(selector);
-    Object.assign(this, { letter, task, busy, controller: null, timer: 0, notice: find(":scope > .notice") });
+    Object.assign(this, { letter, task, busy, controller: null, timer: 0, notice: find(".notice"), output: find(".output") });
     this.root.setAttribute("aria-label", `Trade-off ${letter}`);
     find(".name").textContent = letter;
     const control = tradeOff(model.objectives, () => changed(this));
@@ -20,7 +22,7 @@ export class Column {
     this.tradeOff = control;
     this.temperature = new TemperatureControl(find(".temperature"), model, () => changed(this));
     const speech = new Speech(find(".spoken"));
-    this.shown = new task.Output({ output: find(".output"), facts: find(".facts"), speech, drawn });
+    this.shown = new task.Output({ output: this.output, facts: find(".facts"), speech, drawn });
     this.shown.node?.setAttribute("aria-label", `Answer ${letter}`);
     for (const button of this.root.querySelectorAll("[data-copy]")) {
       button.addEventListener("click", () => this.copy(button));
@@ -40,6 +42,19 @@ export class Column {
     this.tradeOff.set(weights);
     this.temperature.set(ratio);
     this.run();
+    this.reveal();
+  }
+
+  // Whether it is in sight: on a phone, two columns are a row to be swiped.
+  get across() {
+    const { left, right } = this.root.getBoundingClientRect();
+    return left >= 0 && right <= innerWidth;
+  }
+
+  // Scrolls to the answer where its first lines are out of sight.
+  reveal() {
+    const { top } = this.output.getBoundingClientRect();
+    if (!this.across || top < 0 || top + LINES > innerHeight) this.output.scrollIntoView({ block: "nearest", inline: "nearest" });
   }
 
   get running() {
@@ -47,7 +62,7 @@ export class Column {
   }
 
   get body() {
-    return { ...this.task.body(this.shown), weights: this.weights, ...this.temperature.fields };
+    return { ...this.task.body(this.shown), weights: this.tradeOff.read(), ...this.temperature.fields };
   }
 
   // Runs after a pause in which nothing changes any more.
@@ -57,14 +72,15 @@ export class Column {
   }
 
   async run() {
-    clearTimeout(this.timer);
     this.controller?.abort();
     const controller = new AbortController();
     this.controller = controller;
     this.notice.hidden = true;
     this.busy();
     try {
-      await this.shown.run(this.body, controller.signal);
+      const { body } = this;
+      clearTimeout(this.timer); // what was typed last is in the body, and asked for a run of its own
+      await this.shown.run(body, controller.signal);
     } catch (error) {
       if (this.controller === controller && error.name !== "AbortError") this.fail(error);
     }
@@ -86,6 +102,7 @@ export class Column {
     this.shown.failed();
     this.notice.textContent = error.message;
     this.notice.hidden = false;
+    this.notice.scrollIntoView({ block: "nearest" });
   }
 
   copy(button) {

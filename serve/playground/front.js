@@ -32,7 +32,7 @@ const chooser = (label, names, chosen) =>
 export class FrontPlot {
   // `choose(point, letter)` is called with a point's weights and ratio (its temperature as a multiple of the trained one)
   // and the letter of the column that it is for.
-  constructor(root, front, choose) {
+  constructor({ root, choosers }, front, choose) {
     const ratio = (point) => ratioOf(point.temperature, front.trained_temperature);
     this.front = { ...front, points: front.points.map((point) => ({ ...point, ratio: ratio(point) })) };
     this.ratios = [...new Set(this.front.points.map((point) => point.ratio))];
@@ -54,7 +54,8 @@ export class FrontPlot {
     this.tip = element("div", { class: "tip", "aria-hidden": "true", hidden: "" });
     this.plot = element("div", { class: "plot" });
     this.readout = element("table", { class: "readout" });
-    root.append(element("div", { class: "choosers" }, metric, view, this.target), this.plot, this.readout);
+    choosers.append(metric, view, this.target);
+    root.append(this.plot, this.readout);
     this.plot.addEventListener("keydown", (event) => this.walk(event));
     this.width = 0;
     new ResizeObserver(([entry]) => {

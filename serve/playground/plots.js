@@ -41,7 +41,7 @@ const column = (front, metric, j) =>
   [front.metrics[metric].base[j], ...front.points.map((point) => point.values[metric][j])];
 
 export function scatter({ width, front, metric, axes: [i, j] }) {
-  const height = Math.round(Math.min(width * 0.86, 400));
+  const height = Math.round(Math.min(width * 0.78, 400));
   const [left, right, top, bottom] = [48, width - 14, 34, height - 46];
   const better = front.metrics[metric].higher_is_better;
   const x = scale(column(front, metric, i), better, left, right);

@@ -25,6 +25,30 @@ export function hundredths(weights) {
   return whole.map((value) => value / 100);
 }
 
+const tidy = (weight) => Math.round(weight * 1e10) / 1e10; // no 0.30000000000000004
+
+// Weights from the numbers that were typed for some objectives, oldest first, over the weights there were before.
+//
+// Up to 1 they are weights, and the other objectives share the rest in proportion; the oldest yields where there is no
+// rest for it, or nobody else to take it. Above 1 they are parts of their sum.
+export function fromTyped(before, typed) {
+  const most = Math.max(...typed.values());
+  if (most > 1) return normalised(before.map((_, j) => (typed.get(j) ?? 0) / most)).map(tidy);
+  const kept = new Map();
+  let rest = 1;
+  for (const [j, value] of [...typed].reverse()) {
+    if (value > rest || kept.size === before.length - 1) break;
+    kept.set(j, value);
+    rest = tidy(rest - value);
+  }
+  const free = before.map((weight, j) => (kept.has(j) ? 0 : weight));
+  const shares = normalised(free.some((weight) => weight > 0) ? free : free.map((_, j) => Number(!kept.has(j))));
+  return before.map((_, j) => kept.get(j) ?? tidy(rest * shares[j]));
+}
+
+// As a field shows a weight.
+export const exact = (weight) => String(Number(weight.toFixed(4)));
+
 export const decimal = (weight) => weight.toFixed(2).replace(/^(0|1)\.?0*$/, "$1");
 
 export const inWords = (objectives, weights) =>
