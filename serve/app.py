@@ -6,6 +6,7 @@ python -m serve --checkpoint runs/quickstart/checkpoint             both on this
 """
 
 import asyncio
+import os
 from typing import Any
 
 from ray import serve
@@ -14,9 +15,12 @@ from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
 from starlette.types import ASGIApp
 
+from cosdpo.errors import InputError
 from serve import checkpoint
 from serve.deployments import LanguageModel, RankingModel
+from serve.http.access import is_local
 from serve.http.api import build, with_cors
+from serve.http.bounded_head import CALLBACK, INSTALL
 from serve.remote import RemoteBackend
 from serve.service_settings import ServiceSettings, check_address
 
@@ -38,9 +42,10 @@ class Ingress:
         """Answers for `model`.
 
         Raises:
-            InputError: Ray Serve listens for other machines and there are no keys.
+            InputError: Ray Serve listens for other machines and there are no keys, or its proxies' heads have no bound.
         """
         check_address(_listens_on(), len(hashes))
+        check_heads(_listens_on())
         _, self.gate = build(RemoteBackend(model), hashes, settings.limits, settings.request_timeout_s)
         self.asgi: ASGIApp = with_cors(self.gate, settings.cors_origins)
 
@@ -109,6 +114,15 @@ def app(args: ServiceSettings) -> Application:
         **patience,
     ).bind(args, hashes, model)
     return application
+
+
+def check_heads(host: str) -> None:
+    """Raises InputError where one endless header of another machine could hold Ray Serve's proxies."""
+    if CALLBACK not in os.environ and not is_local(host):
+        raise InputError(
+            f"host {host} is open to other machines and Ray Serve's proxies have no bound on headers: set "
+            f"{CALLBACK}={INSTALL} in the environment that starts Ray, on every node"
+        )
 
 
 def _listens_on() -> str:

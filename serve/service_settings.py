@@ -11,10 +11,8 @@ from cosdpo.config.section import Positive, Section
 from cosdpo.errors import InputError
 from serve.engine.engine_settings import EngineSettings
 from serve.http.access import is_local
-from serve.http.limits import Limits
+from serve.http.limits import Limits, Seconds
 from serve.keys import HASH, read
-
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ServiceSettings(Section):

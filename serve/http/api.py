@@ -57,6 +57,7 @@ def build(backend: Backend, hashes: Sequence[str], limits: Limits, timeout_s: fl
     app = FastAPIOffline(
         docs_url=None,
         redoc_url=None,
+        redirect_slashes=False,  # they would repeat the caller's Host
         static_url=f"/{DOCS_FILES}",
         title="cosdpo",
         version=cosdpo.__version__,
@@ -73,15 +74,7 @@ def build(backend: Backend, hashes: Sequence[str], limits: Limits, timeout_s: fl
     app.include_router(openai_routes.router, dependencies=described)
     _add_health(app)
     _add_pages(app)
-    gate = Gate(
-        app,
-        hashes=hashes,
-        metrics=metrics,
-        body_bytes=limits.body_bytes,
-        requests=limits.requests,
-        timeout_s=timeout_s,
-    )
-    return app, gate
+    return app, Gate(app, hashes=hashes, metrics=metrics, limits=limits, timeout_s=timeout_s)
 
 
 def with_cors(app: Any, origins: Sequence[str]) -> Any:

@@ -14,17 +14,22 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.http.access import admits, is_local, presented
+from serve.http.limits import Limits
 from serve.http.metrics import Metrics
 from serve.http.service_errors import ServiceError, busy, internal, timed_out, unavailable
 
 OPEN = ("/health", "/healthz", "/readyz")
 """Routes that need no key and are never turned away: those who watch the service must reach it."""
+UNCOUNTED = (*OPEN, "/metrics")
+"""Routes that are no request to the model, and do not count as one."""
+GUARDED = [(b"x-content-type-options", b"nosniff"), (b"content-security-policy", b"frame-ancestors 'none'")]
+"""Headers of every answer: browsers take it for what it says it is, and show it in no other page."""
 CLIENT_LEFT = 499
 """What the metrics call the status of an answer nobody waited for."""
 SLACK_SECONDS = 2.0
 """A stream ends itself at the time limit and says so; if it does not, the gate ends it this much later."""
 
-log = logging.getLogger("cosdpo.serve")
+log = logging.getLogger("ray.serve.cosdpo")  # a replica's log; elsewhere a logger like any other
 
 
 class Gate:
@@ -40,20 +45,19 @@ class Gate:
         *,
         hashes: Sequence[str],
         metrics: Metrics,
-        body_bytes: int,
-        requests: int,
+        limits: Limits,
         timeout_s: float,
     ) -> None:
         """Stands before `app`.
 
         Args:
             hashes: hashed API keys; none leaves the service open to this machine.
-            body_bytes: most bytes of a body.
-            requests: most requests at the same time; those that only look are not turned away.
+            limits: bytes and seconds of a body; requests at the same time, of which those that only look are not
+                turned away.
             timeout_s: seconds until an answer is given up.
         """
         self.app, self.hashes, self.metrics = app, hashes, metrics
-        self.body_bytes, self.requests, self.timeout_s = body_bytes, requests, timeout_s
+        self.limits, self.timeout_s = limits, timeout_s
         self.running = 0
         self.closed = False
 
@@ -64,7 +68,7 @@ class Gate:
             return
         answer = _TrackedSend(send)
         start = time.perf_counter()
-        counted = scope["path"] not in OPEN
+        counted = scope["path"] not in UNCOUNTED
         self.running += counted
         self.metrics.in_flight.set(self.running)
         try:
@@ -92,7 +96,7 @@ class Gate:
         scope.setdefault("state", {}).update(deadline=deadline, closed=self.closed)
         try:
             async with asyncio.timeout(self.timeout_s) as answer.limit:
-                body = await _body(headers, receive, self.body_bytes)
+                body = await self._body(scope, headers, receive)
                 left = body is None or await _unless_left(self.app, scope, body, receive, answer)
         except TimeoutError:
             raise timed_out(self.timeout_s) from None
@@ -100,6 +104,18 @@ class Gate:
             answer.limit = None
         if left:
             self.metrics.disconnects.labels(_route(scope)).inc()
+
+    async def _body(self, scope: Scope, headers: Headers, receive: Receive) -> bytes | None:
+        """The body, where a route could read one; None if the client left before its end."""
+        if scope["method"] != "POST" or scope["path"] in UNCOUNTED:
+            return b""
+        seconds = self.limits.body_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await _read(headers, receive, self.limits.body_bytes)
+        except TimeoutError:
+            late = f"the body did not come within {seconds:g} s; send it faster"
+            raise ServiceError(408, late, code="timeout") from None
 
     def _admit(self, scope: Scope, headers: Headers) -> None:
         if self.hashes:
@@ -113,7 +129,7 @@ class Gate:
             raise ServiceError(403, "without API keys the service answers to 127.0.0.1 and localhost only")
         if self.closed:
             raise unavailable("the service is stopping; send the request again in a moment")
-        if self.running > self.requests and scope["method"] == "POST":
+        if self.running > self.limits.requests and scope["method"] == "POST":
             raise busy(1.0)
         media_type = headers.get("content-type", "").split(";")[0].strip().lower()
         if scope["method"] == "POST" and media_type != "application/json":
@@ -132,6 +148,7 @@ class _TrackedSend:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.status = message["status"]
+            message["headers"] = [*message.get("headers", ()), *GUARDED]
             if self.limit is not None and (end := self.limit.when()) is not None:
                 self.limit.reschedule(end + SLACK_SECONDS)
         await self._send(message)
@@ -142,7 +159,7 @@ class _TrackedSend:
             await error.response()(scope, receive, self)
 
 
-async def _body(headers: Headers, receive: Receive, largest: int) -> bytes | None:
+async def _read(headers: Headers, receive: Receive, largest: int) -> bytes | None:
     """The whole body, however it is cut; None if the client left before its end."""
     too_large = ServiceError(413, f"the body is larger than {largest} bytes; send less", code="body_too_large")
     declared = headers.get("content-length", "")
@@ -151,7 +168,11 @@ async def _body(headers: Headers, receive: Receive, largest: int) -> bytes | Non
     parts: list[bytes] = []
     size = 0
     while True:
-        message = await receive()
+        try:
+            message = await receive()
+        except Exception as error:  # how Ray Serve tells, now and then, that the client left while it sent
+            log.info("an upload broke off: %s", type(error).__name__)
+            return None
         if message["type"] == "http.disconnect":
             return None
         part = message.get("body", b"")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
+
+from pydantic import Field
 
 from cosdpo.config.section import Positive, Section
 from serve.http.backend import TextRequest
 from serve.http.service_errors import ServiceError
 
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 
 class Limits(Section):
-    """What one request may ask for; more is refused with 400, or 413 for the body."""
+    """What one request may ask for; more is refused with 400, or 413 or 408 for the body."""
 
     body_bytes: Positive = 1 << 20
     """Bytes of a request's body."""
+    body_seconds: Seconds = 10.0
+    """Seconds in which a request's body comes; a slower one is refused with 408."""
     prompt_chars: Positive = 100_000
     """Characters of a prompt, of all messages of a chat, or of a candidate."""
     new_tokens: Positive = 1024

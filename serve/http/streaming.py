@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from serve.http.service_errors import ServiceError, internal, timed_out
 
-log = logging.getLogger("cosdpo.serve")
+log = logging.getLogger("ray.serve.cosdpo")
 
 DONE = b"data: [DONE]\n\n"
 DESCRIBED = {"text/event-stream": {"schema": {"type": "object", "properties": {"data": {"type": "string"}}}}}

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
+from serve.command import ENVIRONMENT
+
+os.environ.update(ENVIRONMENT)  # Ray reads it when it is imported
 
 import httpx
 import ray
@@ -143,12 +145,12 @@ def megabytes() -> float:
 
 
 async def idle(service: Service, client: httpx.AsyncClient) -> float:
-    """Seconds until no row runs, nothing waits, and nobody but who asks for this is within."""
+    """Seconds until no row runs, nothing waits, and nobody is within."""
 
     async def nothing_runs() -> bool:
         state = await figures(client)
         busy = state["cosdpo_engine_running"] + state["cosdpo_engine_waiting"]
-        return not busy and state["cosdpo_requests_in_flight"] == 1
+        return not busy and state["cosdpo_requests_in_flight"] == 0
 
     return await service.until(nothing_runs, 60)
 

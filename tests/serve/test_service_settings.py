@@ -9,7 +9,7 @@ import pytest
 
 from cosdpo.cli import read
 from cosdpo.errors import InputError
-from serve.__main__ import checked, main
+from serve.command import checked, main
 from serve.http.access import hashed, is_local
 from serve.service_settings import ServiceSettings
 

@@ -162,19 +162,71 @@ async def test_a_client_that_leaves_frees_its_slot_at_once(serve: Serve, stream:
     assert 'cosdpo_disconnects_total{route="/v1/generate"} 1.0' in page
 
 
-async def test_a_client_that_leaves_while_it_sends(serve: Serve) -> None:
+async def half_sent(served: Served, method: str, path: str, then: Any = None) -> list[dict[str, Any]]:
+    """What is said to half a body, after which nothing comes, or `then`."""
+    messages: list[Any] = [
+        {"type": "http.request", "body": b'{"prompt": ', "more_body": True},
+        *([then] if then else []),
+    ]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        message = messages.pop(0) if messages else await asyncio.Future()
+        if isinstance(message, Exception):
+            raise message
+        return message
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json"), (b"content-length", b"30")]
+    scope = {
+        "type": "http", "method": method, "path": path, "raw_path": path.encode(), "query_string": b"",
+        "headers": headers, "http_version": "1.1", "scheme": "http", "server": ("127.0.0.1", 80), "root_path": "",
+        "client": ("127.0.0.1", 1), "asgi": {"version": "3.0", "spec_version": "2.4"},
+    }  # fmt: skip
+    await asyncio.wait_for(served.gate(scope, receive, send), 5)
+    assert served.gate.running == 0
+    return sent
+
+
+@pytest.mark.parametrize("left", [{"type": "http.disconnect"}, RuntimeError("cancelled")])
+async def test_a_client_that_leaves_while_it_sends(serve: Serve, left: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """Ray tells of it by a message, or by an exception where it has ended the call that fetches the body."""
     async with serve() as served:
+        assert await half_sent(served, "POST", "/v1/generate", left) == []
+        page = (await served.client.get("/metrics")).text
+    assert 'cosdpo_requests_total{route="none",status="499"} 1.0' in page
+    assert not caplog.records
 
-        async def gone() -> dict[str, Any]:
-            return {"type": "http.disconnect"}
 
-        async def send(message: Any) -> None:
-            raise AssertionError(message)
+@pytest.mark.parametrize(
+    ("method", "path", "status"), [("POST", "/healthz", 405), ("GET", "/healthz", 200), ("GET", "/v1/models", 200)]
+)
+async def test_no_body_is_read_where_no_route_wants_one(serve: Serve, method: str, path: str, status: int) -> None:
+    async with serve() as served:
+        start, *_ = await half_sent(served, method, path)
+    assert start["status"] == status
 
-        headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-        scope = {"type": "http", "method": "POST", "path": "/v1/generate", "headers": headers}
-        await served.gate(scope, gone, send)
-        assert served.gate.running == 0
+
+async def test_a_body_has_seconds_of_its_own(serve: Serve) -> None:
+    async with serve(limits={"body_seconds": 0.05}) as served:
+        start, body = await half_sent(served, "POST", "/v1/generate")
+        slow = await served.post("/v1/generate", {"prompt": "a", "max_new_tokens": 5})
+    assert (start["status"], slow.status_code) == (408, 200)
+    assert b"the body did not come within 0.05 s" in body["body"]
+
+
+async def test_no_answer_is_framed_guessed_or_redirected_to_a_host_of_the_caller(serve: Serve) -> None:
+    async with serve(hashes=[hashed(KEY)]) as served:
+        headers = {"Host": "evil.example", "Authorization": f"Bearer {KEY}"}
+        for path in ("/", "/docs", "/v1/models", "/v1/models/", "/playground", "/playground/app.js", "/healthz/"):
+            answer = await served.client.get(path, headers=headers)
+            assert answer.status_code in (200, 404), path
+            assert "location" not in answer.headers
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert (await served.client.get("/")).headers["x-content-type-options"] == "nosniff"
 
 
 async def test_a_closed_gate_lets_those_within_finish(serve: Serve) -> None:
@@ -208,7 +260,7 @@ async def test_metrics(serve: Serve) -> None:
         'cosdpo_time_to_first_token_seconds_count{route="/v1/generate"} 1.0',
         'cosdpo_time_per_token_seconds_count{route="/v1/generate"} 1.0',
         'cosdpo_engine_tokens{replica="local"} 20.0',
-        "cosdpo_requests_in_flight 1.0",
+        "cosdpo_requests_in_flight 0.0",
     ):
         assert line in page, line
     assert "0.123" not in page
