@@ -28,7 +28,7 @@ from serve.service_settings import ServiceSettings
 VITAL = ("raylet", "gcs_server")
 """Ray's processes without which nothing is answered; others it starts again."""
 WATCH_SECONDS = 1.0
-STOP_SECONDS = 20.0
+STOP_SECONDS = 60.0
 """How long Ray may take to stop."""
 SENT_SECONDS = 10.0
 """How long clients may take to read the rest of their answers."""
