@@ -71,7 +71,8 @@ class LanguageService(ServedCheckpoint):
         """The policy, then the parts of all texts."""
         policy = self.policy(wanted.trade_off)
         streams = self._submit(
-            [request for index in range(len(wanted.prompts)) for request in self._generations(wanted, index, policy)]
+            wanted,
+            [request for index in range(len(wanted.prompts)) for request in self._generations(wanted, index, policy)],
         )
         try:
             yield policy
@@ -156,8 +157,8 @@ class LanguageService(ServedCheckpoint):
             for i in range(wanted.n)
         ]
 
-    def _submit(self, requests: Sequence[Generation]) -> list[Stream]:
-        """Streams of all requests, or of none."""
+    def _submit(self, wanted: TextRequest, requests: Sequence[Generation]) -> list[Stream]:
+        """Streams of all requests, which are for `wanted`; or of none."""
         streams: list[Stream] = []
         try:
             streams.extend(map(self.engine.submit, requests))
@@ -169,8 +170,10 @@ class LanguageService(ServedCheckpoint):
             if isinstance(error, EngineStopped):
                 raise unavailable("the model is stopping; send the request again") from None
             if isinstance(error, InputError):
-                param = "max_new_tokens" if "max_new_tokens" in str(error) else "prompt"
-                raise ServiceError(400, str(error), param=param, code="context_length_exceeded") from None
+                param = wanted.length_field if "max_new_tokens" in str(error) else wanted.prompt_field
+                message = str(error).replace("max_new_tokens", wanted.length_field)
+                message = f"prompt and answer exceed context limits: {message}"
+                raise ServiceError(400, message, param=param, code="context_length_exceeded") from None
             raise
         return streams
 

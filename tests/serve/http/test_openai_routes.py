@@ -7,6 +7,7 @@ from typing import Any
 import openai
 import pytest
 
+from cosdpo.errors import InputError
 from serve.engine.requests import SamplingParams
 from tests.serve.conftest import Serve, Served
 from tests.tiny_models import letters
@@ -308,6 +309,19 @@ async def test_messages_name_the_limit_the_item_and_the_cause(
     error = answer.json()["error"]
     assert error["message"] == message
     assert (error["code"] == "context_length_exceeded") == ("context l" in message)
+
+
+async def test_what_memory_cannot_hold_is_named_as_the_route_calls_it(serve: Serve) -> None:
+    async with serve() as served:
+        served.engine.defect = InputError(
+            "a prompt of 6 tokens with max_new_tokens 9 does not fit: lower max_new_tokens"
+        )
+        answer = await served.post("/v1/completions", {"prompt": "a", "max_tokens": 9})
+    assert answer.json()["error"] == {
+        "message": "prompt and answer exceed context limits: a prompt of 6 tokens with max_tokens 9 does not fit: "
+        "lower max_tokens",
+        "type": "invalid_request_error", "param": "max_tokens", "code": "context_length_exceeded",
+    }  # fmt: skip
 
 
 async def test_an_empty_prompt_is_named(serve: Serve) -> None:
