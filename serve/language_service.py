@@ -23,9 +23,9 @@ from cosdpo.models.temperature import SMALLEST_RATIO
 from cosdpo.training.devices import dtype_of
 from serve import checkpoint
 from serve.engine import Engine, Stream
-from serve.engine.requests import EngineStopped, Generation, QueueFull
+from serve.engine.requests import EngineStopped, Generation, QueueFull, UnusableSchemaError
 from serve.http.backend import Part, PlainMessage, Scored, TextRequest
-from serve.http.service_errors import ServiceError, busy, unavailable
+from serve.http.service_errors import ServiceError, blaming, busy, unavailable
 from serve.http.trade_off import EffectivePolicy, TradeOff
 from serve.merging import Pace, joined, merged
 from serve.served_checkpoint import ServedCheckpoint
@@ -70,10 +70,13 @@ class LanguageService(ServedCheckpoint):
     async def generate(self, wanted: TextRequest) -> AsyncGenerator[EffectivePolicy | Part, None]:
         """The policy, then the parts of all texts."""
         policy = self.policy(wanted.trade_off)
-        streams = self._submit(
-            wanted,
-            [request for index in range(len(wanted.prompts)) for request in self._generations(wanted, index, policy)],
-        )
+        requests = [
+            request for index in range(len(wanted.prompts)) for request in self._generations(wanted, index, policy)
+        ]
+        with blaming("response_format"):
+            if wanted.sampling.json_schema is not None:
+                await self.engine.compile(wanted.sampling.json_schema)
+            streams = self._submit(wanted, requests)
         try:
             yield policy
             parts = merged(streams, self.pace) if wanted.stream else joined(streams)
@@ -82,6 +85,8 @@ class LanguageService(ServedCheckpoint):
                     yield part
         except EngineStopped:
             raise unavailable("the model stopped while it answered; send the request again") from None
+        except UnusableSchemaError as error:
+            raise ServiceError(400, str(error), param="response_format") from None
         finally:
             for stream in streams:
                 stream.cancel()
@@ -169,7 +174,7 @@ class LanguageService(ServedCheckpoint):
                 raise busy(error.retry_after) from None
             if isinstance(error, EngineStopped):
                 raise unavailable("the model is stopping; send the request again") from None
-            if isinstance(error, InputError):
+            if isinstance(error, InputError) and not isinstance(error, UnusableSchemaError):
                 param = wanted.length_field if "max_new_tokens" in str(error) else wanted.prompt_field
                 message = str(error).replace("max_new_tokens", wanted.length_field)
                 message = f"prompt and answer exceed context limits: {message}"
@@ -208,6 +213,7 @@ class LanguageService(ServedCheckpoint):
 def _engine(settings: ServiceSettings) -> Callable[[LanguageScorer, PreTrainedTokenizerBase], Engine]:
     def start(scorer: LanguageScorer, tokenizer: PreTrainedTokenizerBase) -> Engine:
         engine = Engine(scorer, tokenizer, settings.engine)
+        engine.batching.grammars.load()
         engine.start()
         return engine
 

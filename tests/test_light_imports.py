@@ -8,7 +8,7 @@ import pytest
 # tqdm is not among them: huggingface_hub, which comes with transformers, cannot do without.
 ABSENT = (
     *("ray", "pyarrow", "pymoo", "scipy", "moocore", "tensorboard", "matplotlib", "jinja2", "datasets", "optuna"),
-    *("fastapi", "starlette", "rich", "pandas"),
+    *("fastapi", "starlette", "rich", "pandas", "llguidance"),
 )
 MODULES = ["cosdpo.models", "cosdpo.training.loop", "cosdpo.training.objective", "serve.engine"]
 """Each with all its submodules."""

@@ -41,6 +41,18 @@ def letters(bos: bool = False) -> PreTrainedTokenizerFast:
     )
 
 
+def byte_level() -> PreTrainedTokenizerFast:
+    """A byte-level BPE as GPT-2's, of 259 tokens and a merge: <eos> is 2, byte b is 3 + b, and {" is the last."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = iter(range(256, 512))
+    letter = {b: chr(b if b in printable else next(others)) for b in range(256)}
+    vocabulary = {"<unk>": 0, "<bos>": 1, "<eos>": 2, **{letter[b]: 3 + b for b in range(256)}, '{"': 259}
+    tokenizer = Tokenizer(models.BPE(vocabulary, [("{", '"')]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<bos>", eos_token="<eos>")
+
+
 def shape(kind: str, vocabulary: int = len(VOCABULARY)) -> PreTrainedConfig:
     """A config of one of KINDS."""
     family, head = kind.split("-")

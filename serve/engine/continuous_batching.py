@@ -20,10 +20,11 @@ from cosdpo.models.temperature import ratio
 from serve.engine.attention import PrefillChunk
 from serve.engine.decoding_batch import DecodingBatch
 from serve.engine.engine_settings import EngineSettings
+from serve.engine.grammars import Grammars, TokenMasks
 from serve.engine.kv_memory import KvMemory, KvShape
 from serve.engine.model_pass import ModelPass
 from serve.engine.prefixes import Prefix, Prefixes
-from serve.engine.requests import EngineStats, EngineStopped, Generation, TokenLogprob
+from serve.engine.requests import EngineStats, EngineStopped, Generation, TokenLogprob, UnusableSchemaError
 from serve.engine.row_conditioning import Conditioner
 from serve.engine.sampling import choose, log_probabilities, uniforms
 from serve.engine.scheduler import Scheduler
@@ -52,6 +53,8 @@ class ContinuousBatching:
         self.conditioner = Conditioner(scorer)
         self.run = ModelPass(scorer)
         self.vocabulary = int(scorer.head.weight.shape[0])
+        self.grammars = Grammars(backend, self.vocabulary, self.ends)
+        self.masks = TokenMasks(self.vocabulary)
         self.memory = KvMemory(KvShape.of(scorer.body.config, self.run.dtype, scorer.device), settings.kv_tokens)
         self.prefixes = Prefixes(self.memory, settings.prefix_tokens)
         self.scheduler = Scheduler(self.memory, self.prefixes, settings)
@@ -65,7 +68,7 @@ class ContinuousBatching:
         """The rows that a request needs.
 
         Raises:
-            InputError: it could never run: the message names the prompt or max_new_tokens.
+            InputError: it could never run: the message names the prompt, max_new_tokens or response_format.
         """
         c = ratio(np.asarray(request.temperature), self.scorer.card.trained_temperature)
         base = self.conditioner.base
@@ -100,6 +103,7 @@ class ContinuousBatching:
             room=room,
             rows=rows,
             text=TextStream(self.decoder, request.sampling.stop),
+            grammar=self.grammars.grammar(schema) if (schema := request.sampling.json_schema) is not None else None,
             uniforms=uniforms(request.sampling.seed, room if request.sampling.temperature > 0 else 0),
         )
         if not self.scheduler.fits_alone(sequence):
@@ -136,6 +140,8 @@ class ContinuousBatching:
             self.batch = DecodingBatch.of(self.scheduler.running, self.memory, self.vocabulary, self.run.device)
             self._changed = False
         if self.batch is not None or pieces:
+            if self.batch is not None:
+                self.masks.begin([sequence.grammar for sequence in self.batch.sequences])
             hidden = self.run.over(self.batch, openings + [chunk for _, chunk in pieces])
             self._encoded(pieces)
             if self.batch is not None:
@@ -160,13 +166,17 @@ class ContinuousBatching:
         endless = [i for i, s in enumerate(batch.sequences) if not s.tokens or s.request.sampling.ignore_eos]
         if endless and self.ends:
             logits[torch.tensor(endless, device=logits.device)[:, None], self.end_ids] = float("-inf")
+        lost = self.masks.apply(logits)
         draws = [float(s.uniforms[len(s.tokens)]) for s in batch.drawn]
         tokens, sound = choose(logits, batch.settings, draws)
         logprobs = self._logprobs(batch, told, before, tokens) if before is not None else {}
         batch.advance(tokens)
         chosen, healthy = tokens.tolist(), bool(sound.all())
         for i, (sequence, token) in enumerate(zip(list(batch.sequences), chosen, strict=True)):
-            if not healthy and not sound[i]:
+            if i in lost:
+                sequence.emit(UnusableSchemaError(f"the answer cannot be held to the schema any longer: {lost[i]}"))
+                self._leave(sequence, "failed", clean=True)
+            elif not healthy and not sound[i]:
                 sequence.emit(EngineStopped("the model computed no finite probabilities for this request"))
                 self._leave(sequence, "failed", clean=True)
             elif token in self.ends:

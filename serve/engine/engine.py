@@ -52,7 +52,7 @@ class Engine:
         """Queues a request; from an asyncio loop, which then reads the stream.
 
         Raises:
-            InputError: it could never run; the message names the prompt or max_new_tokens.
+            InputError: it could never run; the message names the prompt, max_new_tokens or response_format.
             QueueFull: as many wait as may.
             EngineStopped: the engine takes no more.
         """
@@ -68,6 +68,14 @@ class Engine:
             self._inbox.append(sequence)
             self._wake()
         return stream
+
+    async def compile(self, schema: str) -> None:
+        """Makes a JSON schema ready for the requests that ask for it.
+
+        Raises:
+            UnusableSchemaError: no answer of this model can be held to it.
+        """
+        await self.batching.grammars.compile(schema)
 
     async def score(
         self,

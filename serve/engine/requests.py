@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cosdpo.errors import InputError
+
 FinishReason = Literal["stop", "length"]
 
 
@@ -19,6 +21,13 @@ class QueueFull(Exception):  # noqa: N818  # the event, not a mistake
 
 class EngineStopped(Exception):  # noqa: N818
     """The engine failed or was stopped while the request ran."""
+
+
+class UnusableSchemaError(InputError):
+    """An answer cannot be held to the schema that the request's `response_format` gives."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"response_format: {reason}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +48,8 @@ class SamplingParams:
     """None: a fresh one."""
     logprobs: int | None = None
     """None: none; k: the chosen token's and those of the k likeliest."""
+    json_schema: str | None = None
+    """What the answer has to follow; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from cosdpo.arrays import Floats, Integers
+from serve.engine.grammars import Grammar
 from serve.engine.kv_memory import Slot
 from serve.engine.prefixes import Prefix
 from serve.engine.requests import Chunk, FinishReason, Generation, TokenLogprob, Usage
@@ -54,6 +55,8 @@ class Sequence:
     """The row that leads, tuned unless c is infinite; then its paired base row if it has one."""
     text: TextStream
     uniforms: Floats
+    grammar: Grammar | None = None
+    """Its place in the schema that it follows."""
     tokens: list[int] = field(default_factory=list)
     cached_tokens: int = 0
     cancelled: bool = False
@@ -70,8 +73,12 @@ class Sequence:
         if logprob is not None:
             self._logprobs.append(logprob)
         text = self.text.push(token)
-        if self.text.stopped or len(self.tokens) >= self.room:
-            return self.finish("stop" if self.text.stopped else "length", text)
+        if self.grammar is not None:
+            self.grammar.latest = token
+        if self.text.stopped:
+            return self.finish("stop", text)
+        if len(self.tokens) >= self.room:
+            return self.finish("stop" if self.grammar is not None and self.grammar.complete() else "length", text)
         if text:
             self.emit(Chunk(text, tuple(self._logprobs), None, self._usage()))
             self._logprobs.clear()

@@ -29,6 +29,8 @@ class Limits(Section):
     """Texts for each prompt."""
     prompts: Positive = 64
     """Prompts of one request; and its texts, if it asks for several of each."""
+    schema_chars: Positive = 16_384
+    """Characters of the JSON schema that an answer follows."""
     candidates: Positive = 64
     """Candidates of one scoring request."""
     documents: Positive = 2000
@@ -51,6 +53,10 @@ def check_texts(limits: Limits, wanted: TextRequest) -> None:
         if size > limits.prompt_chars:  # the words and the code by which clients know that they shall send less
             message = f"{wanted.place(i)}: {size} characters exceed context limits, this service takes at most "
             raise ServiceError(400, f"{message}{limits.prompt_chars}", param=field, code="context_length_exceeded")
+    if wanted.sampling.json_schema is not None:
+        _at_most(len(wanted.sampling.json_schema), limits.schema_chars, "response_format", "characters")
+        if wanted.sampling.ignore_eos:
+            raise ServiceError(400, "ignore_eos does not go with response_format; leave it out", param="ignore_eos")
     if wanted.max_new_tokens is not None:
         _at_most(wanted.max_new_tokens, limits.new_tokens, wanted.length_field, "tokens")
 

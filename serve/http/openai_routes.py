@@ -17,6 +17,7 @@ from serve.engine.requests import FinishReason, SamplingParams, TokenLogprob
 from serve.http.answering import AnswerStream, answering, service_of
 from serve.http.backend import TextRequest
 from serve.http.openai_schema import ChatBody, ChatSent, CompletionBody, CompletionSent, OpenAIBody, StreamOptions
+from serve.http.response_format import schema_of
 from serve.http.routes import REFUSALS, UNDOCUMENTED_422, stops
 from serve.http.service_errors import Failure, ServiceError
 from serve.http.streaming import DESCRIBED, begun
@@ -107,6 +108,7 @@ def _wanted(body: OpenAIBody, logprobs: int | None) -> TextRequest:
             stop=stops(body.stop),
             seed=body.seed,
             logprobs=logprobs,
+            json_schema=schema_of(body.response_format),
         ),
         stream=bool(body.stream),
     )

@@ -12,8 +12,9 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from serve.http.neutral_fields import Absent, Ignored, NoItems, NoKeys, NoText, Off, One, Only, ProtocolBody, Zero
+from serve.http.response_format import ResponseFormat
 from serve.http.schema import Count, MinP, Sampling, Seed, Share, Stop, Top, TopK
-from serve.http.trade_off import Beta, Body, Sent, TradeOff, Weights
+from serve.http.trade_off import Beta, Sent, TradeOff, Weights
 
 
 class StreamOptions(ProtocolBody):
@@ -57,6 +58,8 @@ class OpenAIBody(ProtocolBody):
     """Send chunks while the text is made."""
     stream_options: StreamOptions | None = None
     """How."""
+    response_format: ResponseFormat | None = None
+    """As in our own routes."""
 
     frequency_penalty: Zero = None
     presence_penalty: Zero = None
@@ -160,13 +163,6 @@ class ChatMessage(ProtocolBody):
         return {"role": "system" if self.role == "developer" else self.role, "content": text}
 
 
-class ResponseFormat(Body):
-    """Form of the answer."""
-
-    type: Literal["text"]
-    """Text only."""
-
-
 class ChatBody(OpenAIBody):
     """Body of /v1/chat/completions."""
 
@@ -190,8 +186,6 @@ class ChatBody(OpenAIBody):
     """Give each token's log-probability."""
     top_logprobs: Top | None = None
     """And those of so many likeliest; needs logprobs."""
-    response_format: ResponseFormat | None = None
-    """Only text."""
 
     audio: Absent = None
     function_call: Annotated[Any, Only("none", "auto")] = None

@@ -14,6 +14,7 @@ from serve.engine.requests import SamplingParams, TokenLogprob, Usage
 from serve.http.answering import AnswerStream, GeneratedText, answering, service_of
 from serve.http.backend import TextRequest
 from serve.http.limits import check_candidates, check_features
+from serve.http.response_format import schema_of
 from serve.http.schema import (
     FrontSent,
     GenerateBody,
@@ -67,6 +68,7 @@ async def generate(body: GenerateBody, request: Request) -> Any:
             stop=stops(body.stop),
             seed=body.seed,
             logprobs=body.logprobs,
+            json_schema=schema_of(body.response_format),
         ),
         stream=body.stream,
     )

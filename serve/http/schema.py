@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, ConfigDict, Field
 
+from serve.http.response_format import ResponseFormat
 from serve.http.trade_off import EffectivePolicy, Sent, TradeOffBody
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -56,6 +57,9 @@ class GenerateBody(TradeOffBody):
     """Makes sampling repeatable."""
     logprobs: Top | None = None
     """Give each token's log-probability, and those of so many likeliest."""
+    response_format: ResponseFormat | None = None
+    """Have the answer be JSON: {"type": "json_object"}, or {"type": "json_schema", "json_schema": {"name", "schema"}}
+    with a JSON schema."""
     stream: bool = False
     """Send the text as server-sent events while it is made."""
 
@@ -137,7 +141,7 @@ class GenerateSent(PolicySent):
     text: str
     """The text."""
     finish_reason: Literal["stop", "length"]
-    """stop: the end token or a stop text; length: no more tokens asked for, or no room."""
+    """stop: the end token, a stop text or the end of the asked form; length: no more tokens asked for, or no room."""
     usage: UsageSent
     """Tokens counted."""
     logprobs: list[LogprobSent] | None

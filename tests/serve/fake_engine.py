@@ -7,11 +7,22 @@ Text i of a request is the prompt, token by token, over and over. The log-probab
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from serve.engine.requests import Chunk, EngineStats, EngineStopped, Generation, QueueFull, Scores, TokenLogprob, Usage
+from serve.engine.requests import (
+    Chunk,
+    EngineStats,
+    EngineStopped,
+    Generation,
+    QueueFull,
+    Scores,
+    TokenLogprob,
+    UnusableSchemaError,
+    Usage,
+)
 
 
 class FakeStream:
@@ -56,6 +67,10 @@ class FakeEngine:
         self.defect: Exception | None = None
         self.streams: list[FakeStream] = []
         self.tokens = 0
+
+    async def compile(self, schema: str) -> None:
+        if "not" in json.loads(schema):
+            raise UnusableSchemaError("the schema cannot be followed: not")
 
     def submit(self, request: Generation) -> FakeStream:
         if self.defect:

@@ -6,6 +6,8 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
+
 from cosdpo.models.language_scorer import LanguageScorer
 from serve.engine.continuous_batching import ContinuousBatching
 from serve.engine.engine_settings import EngineSettings
@@ -35,8 +37,10 @@ class Told:
         return chunk
 
 
-def batching_of(scorer: LanguageScorer, **changes: int) -> ContinuousBatching:
-    return ContinuousBatching(scorer.eval(), letters(), EngineSettings(**({"kv_tokens": 4096} | changes)))
+def batching_of(
+    scorer: LanguageScorer, tokenizer: PreTrainedTokenizerFast | None = None, **changes: int
+) -> ContinuousBatching:
+    return ContinuousBatching(scorer.eval(), tokenizer or letters(), EngineSettings(**({"kv_tokens": 4096} | changes)))
 
 
 def ask(batching: ContinuousBatching, request: Generation) -> Told:
@@ -58,7 +62,11 @@ def generation(prompt: list[int] | tuple[int, ...], **changes: object) -> Genera
     """A greedy request. What its SamplingParams have is given beside its own; `sampling_temperature` is theirs."""
     plain = {"weights": (0.3, 0.7), "temperature": (0.5, 0.5), "max_new_tokens": 6, "sampling_temperature": 0.0}
     fields: dict[str, Any] = plain | changes
-    sampling = {name: fields.pop(name) for name in ("top_p", "top_k", "stop", "seed", "logprobs") if name in fields}
+    sampling = {
+        name: fields.pop(name)
+        for name in ("top_p", "top_k", "stop", "seed", "logprobs", "json_schema")
+        if name in fields
+    }
     sampling["temperature"] = fields.pop("sampling_temperature")
     return Generation(prompt=tuple(prompt), sampling=SamplingParams(**sampling), **fields)
 
