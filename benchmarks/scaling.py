@@ -34,6 +34,7 @@ from transformers import AutoModelForCausalLM, GPT2Config
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.data.tokenization import TokenizedContext
+from cosdpo.experiment.cluster import start_here
 from cosdpo.models.base import freeze
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.packing import ATTENTION
@@ -124,7 +125,7 @@ def timed(call: Callable[[], object]) -> float:
 
 def main(blocks: int) -> None:
     os.environ |= {"OMP_NUM_THREADS": "1", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2"}
-    ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+    start_here(num_cpus=2, log_to_driver=False)
     with tempfile.TemporaryDirectory() as folder:
         config = settings(Path(folder))
         found = on_workers(config, "training", measure, (config, blocks))

@@ -10,6 +10,7 @@ import os
 from typing import Any
 
 from ray import serve
+from ray._private.authentication.authentication_utils import is_token_auth_enabled
 from ray.serve import Application
 from ray.serve.context import _get_global_client
 from ray.serve.handle import DeploymentHandle
@@ -42,10 +43,12 @@ class Ingress:
         """Answers for `model`.
 
         Raises:
-            InputError: Ray Serve listens for other machines and there are no keys, or its proxies' heads have no bound.
+            InputError: Ray Serve listens for other machines and there are no keys, its proxies' heads have no bound, or
+                Ray asks nobody for a token.
         """
         check_address(_listens_on(), len(hashes))
         check_heads(_listens_on())
+        check_token()
         _, self.gate = build(RemoteBackend(model), hashes, settings.limits, settings.request_timeout_s)
         self.asgi: ASGIApp = with_cors(self.gate, settings.cors_origins)
 
@@ -70,11 +73,13 @@ def app(args: ServiceSettings) -> Application:
     """The application that serves `args.checkpoint`.
 
     Raises:
-        InputError: no checkpoint that can be served, or broken keys.
+        InputError: no checkpoint that can be served, broken keys, or a Ray that asks nobody for a token.
     """
+    check_token()
     task = checkpoint.task_of(args.checkpoint)
     hashes = args.hashes()
-    patience = {
+    replacing = {
+        "max_surge_percent": 100,  # a changed setting's replicas are up before the old ones go
         "graceful_shutdown_timeout_s": args.request_timeout_s + DRAIN_SECONDS,
         "graceful_shutdown_wait_loop_s": 0.5,
     }
@@ -102,7 +107,7 @@ def app(args: ServiceSettings) -> Application:
         ray_actor_options={"num_cpus": args.cpus, "num_gpus": args.gpus},
         health_check_period_s=5,
         **scaled,
-        **patience,
+        **replacing,
     ).bind(args)
     # The gate turns away what is too much, in the service's own words; Ray Serve's bound lies beyond it.
     ingress: Any = Ingress
@@ -111,7 +116,7 @@ def app(args: ServiceSettings) -> Application:
         max_queued_requests=args.limits.requests,
         backpressure_config={"status_code": 429, "retry_after_s": 1},
         ray_actor_options={"num_cpus": 0},
-        **patience,
+        **replacing,
     ).bind(args, hashes, model)
     return application
 
@@ -122,6 +127,18 @@ def check_heads(host: str) -> None:
         raise InputError(
             f"host {host} is open to other machines and Ray Serve's proxies have no bound on headers: set "
             f"{CALLBACK}={INSTALL} in the environment that starts Ray, on every node"
+        )
+
+
+def check_token() -> None:
+    """Raises InputError where Ray asks nobody for a token.
+
+    Whatever Ray Serve's proxies listen on, each replica opens a port on all interfaces, and unpickles what comes there.
+    """
+    if not is_token_auth_enabled():
+        raise InputError(
+            "Ray's token authentication is off, and whoever reaches this machine could run code by Ray's ports: start "
+            "Ray with RAY_AUTH_MODE=token and a token from `ray get-auth-token --generate` (docs/deployment.md)"
         )
 
 

@@ -21,6 +21,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
 from cosdpo.errors import InputError
+from cosdpo.experiment.cluster import start_here
 from serve.app import app
 from serve.http.bounded_head import unsent
 from serve.service_settings import ServiceSettings
@@ -50,7 +51,7 @@ class LocalService:
         Raises:
             InputError: they could not be started.
         """
-        ray.init(address="local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        start_here(log_to_driver=False, logging_level=logging.ERROR)
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         threading.Thread(target=_watch, args=(_node(),), daemon=True).start()
         try:

@@ -58,13 +58,15 @@ def ray_of_two_cores() -> Iterator[None]:
     """One Ray of two cores for all tests of a module; with it every worker has one thread."""
     import ray  # here, so that tests without Ray do not wait for its import
 
+    from cosdpo.experiment.cluster import start_here
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("OMP_NUM_THREADS", "1")
         patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
         patch.delenv("RAY_ADDRESS", raising=False)
         for last in (False, False, True):
             try:
-                ray.init(address="local", num_cpus=2, include_dashboard=False, log_to_driver=False)
+                start_here(num_cpus=2, log_to_driver=False)
                 break
             except Exception:  # Ray gives a node half a minute to start, too little on a busy machine
                 ray.shutdown()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
+from pathlib import Path
 from typing import Any
 
 from cosdpo.config import Config
@@ -40,13 +42,32 @@ def connect(config: Config) -> None:
     from ray.data import DataContext
 
     if not ray.is_initialized():
-        address = os.environ.get("RAY_ADDRESS") or "local"
-        local: dict[str, Any] = {"include_dashboard": False} if address == "local" else {}
         # Workers' output stays in Ray's log folder: the progress bar and the report say what a person needs.
-        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False, **local)
+        quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+        address = os.environ.get("RAY_ADDRESS") or "local"
+        if address == "local":
+            start_here(**quiet)
+        else:
+            ray.init(address=address, **quiet)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False
     check_resources(config, capacity())
+
+
+def start_here(**options: Any) -> None:
+    """Starts Ray on this machine alone, for as long as this process runs; `options` are those of ray.init.
+
+    Its token stays in the environment of its processes. Ray would write one to ~/.ray/auth_token, for all to read, and
+    from then on `ray start` would ask every client for it, where none of them is told that there is one.
+    """
+    import ray
+
+    token = Path.home() / ".ray" / "auth_token"
+    if token.is_file():
+        token.chmod(0o600)
+    elif not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+    ray.init(address="local", include_dashboard=False, **options)
 
 
 def ask_workers_often() -> None:

@@ -29,6 +29,7 @@ def fields(required=(), **known):
 CLUSTER = fields(
     required=["headGroupSpec"],
     rayVersion={"type": "string"},
+    authOptions=fields(required=["mode"], mode={"enum": ["token", "disabled"]}, secretName={"type": "string"}),
     enableInTreeAutoscaling={"type": "boolean"},
     autoscalerOptions=fields(
         idleTimeoutSeconds=COUNT, upscalingMode={"enum": ["Default", "Aggressive", "Conservative"]}
@@ -87,6 +88,13 @@ class TestClusterLauncher:
         schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
         with pytest.raises(jsonschema.ValidationError):
             jsonschema.validate(manifest("cluster.yaml") | {"idle_timeout": 5}, schema)
+
+    def test_every_node_asks_for_the_token(self):
+        cluster = manifest("cluster.yaml")
+        starts = [*cluster["head_start_ray_commands"], *cluster["worker_start_ray_commands"]]
+        assert [c.count("RAY_AUTH_MODE=token ray start") for c in starts if "ray start" in c] == [1, 1]
+        assert cluster["file_mounts"]["/home/ray/.ray/auth_token"] == "~/.ray/auth_token"
+        assert "chmod 600 ~/.ray/auth_token" in cluster["setup_commands"]
 
     def test_node_types(self):
         cluster = manifest("cluster.yaml")
@@ -157,6 +165,10 @@ class TestBothManifests:
         assert found["apiVersion"] == "ray.io/v1"
         assert found["spec"][key]["rayVersion"] == RAY
         assert f"FROM rayproject/ray:{RAY}-" in (ROOT / "deploy/Dockerfile").read_text()
+
+    def test_the_operator_makes_a_token(self, name, key):
+        assert manifest(f"deploy/{name}.yaml")["spec"][key]["authOptions"] == {"mode": "token"}
+        assert "KubeRay operator (1.5.1 or newer)" in (ROOT / f"deploy/{name}.yaml").read_text().splitlines()[0]
 
     def test_kuberays_fields(self, name, key):
         spec = manifest(f"deploy/{name}.yaml")["spec"]

@@ -26,6 +26,8 @@ from ray import serve
 from ray.serve.context import _get_global_client
 from ray.serve.schema import ServeDeploySchema
 
+from cosdpo.experiment.cluster import start_here
+
 APP = "cosdpo"
 
 
@@ -72,7 +74,7 @@ def running(checkpoint: Path, replicas: int = 1, **settings: Any) -> Iterator[Se
         port = probe.getsockname()[1]
     started = not ray.is_initialized()
     if started:
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        start_here(num_cpus=4, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     serve.start(http_options={"host": "127.0.0.1", "port": port})
     place = str(checkpoint.resolve())
