@@ -2,13 +2,46 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
-from cosdpo.experiment.cluster import check_devices, check_resources
+from cosdpo.experiment.cluster import check_devices, check_resources, start_here
 from tests.tiny_models import settings
+
+
+class TestStartHere:
+    @pytest.fixture
+    def asked(self, monkeypatch, tmp_path) -> dict[str, object]:
+        """What ray.init is called with, in a home of its own and without a token."""
+        options: dict[str, object] = {}
+        monkeypatch.setenv("HOME", str(tmp_path))
+        monkeypatch.delenv("RAY_AUTH_TOKEN_PATH", raising=False)
+        monkeypatch.setenv("RAY_AUTH_TOKEN", "")
+        monkeypatch.delenv("RAY_AUTH_TOKEN")
+        monkeypatch.setattr("ray.init", lambda **given: options.update(given))
+        return options
+
+    def test_the_token_stays_in_the_environment(self, asked, tmp_path):
+        start_here(num_cpus=2)
+        first = os.environ["RAY_AUTH_TOKEN"]
+        assert asked == {"address": "local", "include_dashboard": False, "num_cpus": 2}
+        assert len(bytes.fromhex(first)) == 32
+        assert not list(tmp_path.iterdir())
+        start_here()  # a second session of the same process: Ray has read the first token already
+        assert os.environ["RAY_AUTH_TOKEN"] == first
+
+    def test_the_user_s_own_token_is_used_and_kept_private(self, asked, tmp_path):
+        token = tmp_path / ".ray" / "auth_token"
+        token.parent.mkdir()
+        token.write_text("x" * 64)
+        token.chmod(0o644)
+        start_here()
+        assert "RAY_AUTH_TOKEN" not in os.environ
+        assert token.stat().st_mode & 0o777 == 0o600
 
 
 def scaling(**changes: object) -> Config:
