@@ -59,6 +59,9 @@ def start_here(**options: Any) -> None:
 
     Its token stays in the environment of its processes. Ray would write one to ~/.ray/auth_token, for all to read, and
     from then on `ray start` would ask every client for it, where none of them is told that there is one.
+
+    Raises:
+        InputError: Ray's processes were not there within half a minute.
     """
     import ray
 
@@ -67,7 +70,13 @@ def start_here(**options: Any) -> None:
         token.chmod(0o600)
     elif not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    ray.init(address="local", include_dashboard=False, **options)
+    try:
+        ray.init(address="local", include_dashboard=False, **options)
+    except Exception as error:
+        if type(error) is not Exception:  # Ray has no other name for this
+            raise
+        reason = str(error).splitlines()[0]
+        raise InputError(f"Ray could not be started here: {reason} Try again when this machine is less busy") from None
 
 
 def ask_workers_often() -> None:

@@ -34,6 +34,15 @@ class TestStartHere:
         start_here()  # a second session of the same process: Ray has read the first token already
         assert os.environ["RAY_AUTH_TOKEN"] == first
 
+    def test_a_machine_that_is_too_busy(self, asked, monkeypatch):
+        def init(**options: object) -> None:
+            raise Exception("The current node timed out during startup.\nmore")
+
+        monkeypatch.setattr("ray.init", init)
+        with pytest.raises(InputError, match="could not be started here: The current node timed out") as error:
+            start_here()
+        assert "\n" not in str(error.value)
+
     def test_the_user_s_own_token_is_used_and_kept_private(self, asked, tmp_path):
         token = tmp_path / ".ray" / "auth_token"
         token.parent.mkdir()
