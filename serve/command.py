@@ -30,6 +30,7 @@ USAGE = (
 ENVIRONMENT = {
     CALLBACK: INSTALL,
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",  # a busy machine takes its time
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",  # a proxy that died is missed at once
     "RAY_SERVE_MAX_PER_REPLICA_RETRY_COUNT": "1",  # what cannot be loaded now cannot be loaded in a moment
 }
 """Of Ray Serve's processes, unless the caller's says otherwise; Ray reads it when it is imported."""

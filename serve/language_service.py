@@ -12,7 +12,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from transformers import PreTrainedTokenizerBase
 
 from cosdpo.data.tokenization import tokenize_prompts
@@ -22,14 +21,18 @@ from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import SMALLEST_RATIO
 from cosdpo.training.devices import dtype_of
 from serve import checkpoint
+from serve.chat_template import rendered
 from serve.engine import Engine, Stream
 from serve.engine.requests import EngineStopped, Generation, QueueFull, UnusableSchemaError
-from serve.http.backend import Part, PlainMessage, Scored, TextRequest
+from serve.http.backend import Part, Scored, TextRequest
 from serve.http.service_errors import ServiceError, blaming, busy, unavailable
 from serve.http.trade_off import EffectivePolicy, TradeOff
 from serve.merging import Pace, joined, merged
 from serve.served_checkpoint import ServedCheckpoint
 from serve.service_settings import ServiceSettings
+
+CHAT_GROWTH = 2
+"""How much longer a chat may be in its template than all that it says may be."""
 
 
 class LanguageService(ServedCheckpoint):
@@ -62,6 +65,7 @@ class LanguageService(ServedCheckpoint):
         self.tokenizer = load_tokenizer(base or self.card.base)
         self.engine: Engine = (start or _engine(settings))(self.scorer, self.tokenizer)
         self.pace = Pace()
+        self.largest = CHAT_GROWTH * settings.limits.prompt_chars
         positions = int(self.scorer.body.config.max_position_embeddings)
         context = positions - self.card.soft_tokens
         self.room = context + 1  # the last token need not be read
@@ -142,7 +146,7 @@ class LanguageService(ServedCheckpoint):
     def _generations(self, wanted: TextRequest, index: int, policy: EffectivePolicy) -> list[Generation]:
         """What the engine is asked for: the continuations of prompt `index`."""
         prompt, place = wanted.prompts[index], wanted.place(index)
-        text = prompt if isinstance(prompt, str) else self._chat(prompt)
+        text = prompt if isinstance(prompt, str) else rendered(self.tokenizer, prompt, self.largest)
         ids = self._tokens(text, place, wanted.prompt_field)
         room = self.room - len(ids)
         if room < 1:
@@ -194,20 +198,6 @@ class LanguageService(ServedCheckpoint):
         """400 in the words by which OpenAI's clients know that they shall send less."""
         message = f"this model's maximum context length is {self.description.max_model_len} tokens: {what}"
         return ServiceError(400, message, param=param, code="context_length_exceeded")
-
-    def _chat(self, messages: Sequence[PlainMessage]) -> str:
-        """The chat as text: by the tokenizer's template, or one paragraph per message where it has none."""
-        if not self.tokenizer.chat_template:
-            return "\n\n".join(message["content"] for message in messages)
-        try:
-            text = self.tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
-        except jinja2.TemplateError as error:
-            raise ServiceError(
-                400, f"messages: the model's chat template refuses them: {error.message}", param="messages"
-            ) from None
-        return str(text)
 
 
 def _engine(settings: ServiceSettings) -> Callable[[LanguageScorer, PreTrainedTokenizerBase], Engine]:

@@ -49,11 +49,16 @@ class LocalService:
         """Starts Ray and Ray Serve.
 
         Raises:
-            InputError: they could not be started.
+            InputError: they could not be started, or the model needs more GPUs than there are.
         """
         start_here(log_to_driver=False, logging_level=logging.ERROR)
         logging.getLogger("ray.serve").setLevel(logging.ERROR)
         threading.Thread(target=_watch, args=(_node(),), daemon=True).start()
+        wanted, there = self.settings.replicas * self.settings.gpus, ray.cluster_resources().get("GPU", 0.0)
+        if wanted > there:
+            raise InputError(
+                f"gpus: the replicas need {wanted:g} GPUs, this machine has {there:g}; lower gpus or replicas"
+            )
         try:
             serve.start(http_options={"host": self.settings.host, "port": self.settings.port})
         except (RayError, TimeoutError) as error:
