@@ -139,9 +139,12 @@ def _unsent(proxy: Any) -> int:
 
 
 def _why() -> str:
-    """What the first replica that failed said last."""
-    states = [
-        state for application in serve.status().applications.values() for state in application.deployments.values()
-    ]
-    causes = [match["why"] for state in states for match in CAUSE.finditer(state.message)]
-    return causes[-1] if causes else "; ".join(state.message for state in states if state.message)
+    """What the replicas that failed said."""
+    states = [state for run in serve.status().applications.values() for state in run.deployments.values()]
+    return cause("\n".join(state.message for state in states))
+
+
+def cause(told: str) -> str:
+    """The line of Ray's report that names the exception, without its kind; all of the report where none does."""
+    causes = [match["why"] for match in CAUSE.finditer(told)]
+    return causes[-1] if causes else " ".join(told.split()) or "nobody said why"
