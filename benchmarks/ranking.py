@@ -70,7 +70,7 @@ def default_config(batch: int) -> Config:
 
 def synthetic(config: Config, queries: int) -> RankingData:
     """Synthetic training data."""
-    lists = letor.load(synthetic_ranking.write(queries, SYNTHETIC_SEED), config.data.auxiliary)
+    lists = letor.load([synthetic_ranking.write(queries, SYNTHETIC_SEED)], config.data.auxiliary)[0]
     order = [list(config.data.auxiliary).index(name) for name in config.objectives]
     return RankingData(lists, graded_labels(lists)[:, order], config.data)
 

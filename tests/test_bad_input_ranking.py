@@ -46,11 +46,10 @@ def test_options(jobs, options, line, says):
 @pytest.mark.parametrize(("third", "says"), [
     ("2 1:0.5 2:3", "has no qid:QUERY after the label"),
     ("2 qid:q0 1:0.5 2:3 2:4", "feature 2 stands twice; keep one of them"),
-    ("2 qid:q0 1:0.5 3:3 2:4", "feature 2 stands after feature 3"),
     ("2 qid:q0 1:0.5 2:high", "feature 2 is 'high', not a finite number"),
-    ("2 qid:q0 1:0.5 2:nan", "feature 2 is 'nan', not a finite number"),
-    ("2 qid:q0 1:0.5 2:inf", "feature 2 is 'inf', not a finite number"),
-    ("2 qid:q0 1:0.5 2:", "feature 2 is '', not a finite number"),
+    ("2 qid:q0 1:0.5 2:nan", "feature 2 is 'nan', a missing value: say what it counts as, such as --data.missing 0"),
+    ("2 qid:q0 1:0.5 2:inf", "feature 2 is 'inf', a missing value: say what it counts as, such as --data.missing 0"),
+    ("2 qid:q0 1:0.5 2:", "feature 2 is '', a missing value: say what it counts as, such as --data.missing 0"),
     ("-1 qid:q0 1:0.5", "the label '-1' is not a finite number >= 0"),
 ])  # fmt: skip
 def test_a_line(jobs, options, tmp_path, third, says):
@@ -100,11 +99,17 @@ def test_a_file(jobs, options, tmp_path, name, change, says):
     assert says in jobs.refusal(options, "")
 
 
-def test_files_of_different_features(jobs, options, tmp_path):
+def test_files_of_different_widths_are_those_of_one_set(jobs, options, tmp_path):
     path = tmp_path / "data" / "test.txt"
     path.write_text(path.read_text().replace(" 12:", " 13:"))
     for line in ("", "--data.folds 3"):
-        assert "different features" in jobs.refusal(options, f"{line} --data.auxiliary '{{a: 10, b: 11}}'")
+        jobs.takes(options, f"{line} --data.auxiliary '{{a: 10, b: 11}}'")
+
+
+def test_keys_of_the_notation(jobs, options, tmp_path):
+    replace_third(tmp_path / "data" / "train.txt", "2 qid:q0 0:0.5 2:nan")
+    assert "train.txt:3: feature number 0: set data.first_feature 0" in jobs.refusal(options, "")
+    jobs.takes(options, "--data.first_feature 0 --data.missing -1")
 
 
 def test_folds_of_the_source(jobs, options, tmp_path):

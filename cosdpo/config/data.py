@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from cosdpo.config.section import NonNegative, Positive, Section, Share
+from pydantic import Field
+
+from cosdpo.config.section import Finite, NonNegative, Positive, Section, Share
 
 Comparisons = Literal["pairwise", "listwise", "rankings"]
 
@@ -15,7 +17,8 @@ class DataConfig(Section):
     train: str = ""
     """Training preferences: a hub dataset name or a local .jsonl, .json or .parquet file; comma-separated
     OBJECTIVE=FILE pairs for sources with one objective per file, such as helpful=a.json,harmless=b.json. For rankers a
-    LETOR file, a folder with train.txt, vali.txt and test.txt, or one with such folders Fold1, Fold2 and so on."""
+    LETOR file, a folder with train.txt, vali.txt and test.txt, or one with such folders Fold1, Fold2 and so on; plain
+    or compressed by gzip or bzip2. A file whose lines name no queries has their sizes beside it, in FILE.query."""
     validation: str = ""
     """Held-out preferences in the same form; empty holds out validation_share of the training contexts."""
     test: str = ""
@@ -40,8 +43,13 @@ class DataConfig(Section):
         "url_click": 135,
         "url_dwell": 136,
     }
-    """Feature number, from 1, of each auxiliary objective of a ranker. These features are no inputs, whether or not
-    objectives names them all. The default is that of MSLR-WEB10K and WEB30K."""
+    """Feature number of each auxiliary objective of a ranker, as the files count. These features are no inputs, whether
+    or not objectives names them all. The default is that of MSLR-WEB10K and WEB30K."""
+    first_feature: Annotated[int, Field(ge=0, le=1)] = 1
+    """Number of the first feature in a ranker's text files; 0 where they count from 0, as scikit-learn writes them."""
+    missing: Finite | None = None
+    """What a feature's missing value counts as: nan, an infinity, or a number beyond 1e30, which stands for one. null
+    refuses such values."""
     folds: Positive = 1
     """Cut the queries of a source without folds of its own into this many folds for cross-validation."""
     fold: NonNegative = 0

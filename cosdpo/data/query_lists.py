@@ -7,7 +7,7 @@ offsets[q]:offsets[q + 1]; nothing is padded, so that a list of one document and
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ class QueryLists:
     """[Q] query ids."""
     numbers: tuple[int, ...]
     """[F] feature numbers of the input columns, from 1."""
+    docids: npt.NDArray[np.bytes_] = field(default_factory=lambda: np.zeros(0, np.bytes_))
+    """[N] names of the documents in UTF-8, empty where the source has none; [0] where it has none at all."""
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -40,6 +42,8 @@ class QueryLists:
             raise ValueError("features, auxiliary, relevance and offsets disagree on the number of documents")
         if len(self.offsets) != len(self.queries) + 1 or self.features.shape[1] != len(self.numbers):
             raise ValueError("offsets need a query each, features a number each")
+        if len(self.docids) not in (0, n):
+            raise ValueError("docids are of all documents or of none")
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -69,6 +73,7 @@ class QueryLists:
             offsets=np.concatenate([[0], np.cumsum(self.lengths[np.asarray(queries)])]),
             queries=tuple(self.queries[q] for q in queries),
             numbers=self.numbers,
+            docids=self.docids[rows] if len(self.docids) else self.docids,
         )
 
     @staticmethod
@@ -78,6 +83,7 @@ class QueryLists:
             raise InputError("the files have different features; give files of one data set")
         sizes = [len(part.relevance) for part in parts]
         shifts = np.concatenate([[0], np.cumsum(sizes)])
+        named = any(len(part.docids) for part in parts)
         offsets = [part.offsets[:-1] + shift for part, shift in zip(parts, shifts[:-1], strict=True)]
         return QueryLists(
             features=np.concatenate([part.features for part in parts]),
@@ -86,6 +92,12 @@ class QueryLists:
             offsets=np.concatenate([*offsets, shifts[-1:]]).astype(np.int64),
             queries=tuple(query for part in parts for query in part.queries),
             numbers=parts[0].numbers,
+            docids=np.concatenate(
+                [
+                    np.full(size, b"") if named and not len(part.docids) else part.docids
+                    for part, size in zip(parts, sizes, strict=True)
+                ]
+            ),
         )
 
     def folds(self, count: int, seed: int) -> list[Integers]:

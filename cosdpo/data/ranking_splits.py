@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from cosdpo.config import Config, DataConfig
 from cosdpo.data import letor, synthetic_ranking
+from cosdpo.data.letor_parser import Notation
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.errors import InputError
 
@@ -39,8 +40,8 @@ def fold_count(data: DataConfig) -> int:
     return own if own > 1 else data.folds
 
 
-def read_split(config: Config) -> Split:
-    """The lists of fold data.fold (0 where there is one fold only).
+def read_split(config: Config, least_width: int = 0) -> Split:
+    """The lists of fold data.fold (0 where there is one fold only), with at least `least_width` features.
 
     With data.folds above 1 all queries of the source are pooled, and the fold is their part number data.fold, drawn
     with the run's seed. evaluation.split decides whether the test or the validation side is held out; a side that the
@@ -52,23 +53,20 @@ def read_split(config: Config) -> Split:
     else:
         located = letor.locate(Path(data.train))
         files = located[max(data.fold, 1) - 1] if len(located) > 1 else located[0]
-    read = partial(_read, data=data)
     if data.folds > 1 and fold_count(data) == data.folds and not _own_folds(data):
         paths = [files.train, _place(data.validation, files.validation), _place(data.test, files.test)]
-        pooled = QueryLists.concat([read(path) for path in paths if path])
+        pooled = QueryLists.concat(_read([path for path in paths if path], data, least_width))
         folds = pooled.folds(data.folds, config.seed)
         mine = max(data.fold, 1) - 1
         rest = np.sort(np.concatenate([fold for k, fold in enumerate(folds) if k != mine]))
         if wanted == "test":
             return Split(pooled.subset(rest), pooled.subset(folds[mine]), "test")
         return _held_out(pooled.subset(rest), data.validation_share, config.seed)
-    train = read(files.train)
-    validation, test = _place(data.validation, files.validation), _place(data.test, files.test)
-    if wanted == "test" and test:
-        return Split(train, read(test), "test")
-    if validation:
-        return Split(train, read(validation), "validation")
-    return _held_out(train, data.validation_share, config.seed)
+    test, validation = _place(data.test, files.test), _place(data.validation, files.validation)
+    name, other = ("test", test) if wanted == "test" and test else ("validation", validation)
+    if other:
+        return Split(*_read([files.train, other], data, least_width), name)
+    return _held_out(*_read([files.train], data, least_width), data.validation_share, config.seed)
 
 
 def _own_folds(data: DataConfig) -> bool:
@@ -79,9 +77,11 @@ def _place(given: str, in_folder: Path | None) -> Path | None:
     return Path(given) if given else in_folder
 
 
-def _read(path: Path, data: DataConfig) -> QueryLists:
-    lists = letor.load(path, data.auxiliary)
-    return lists.subset(range(min(data.max_rows, len(lists)))) if data.max_rows else lists
+def _read(paths: Sequence[Path], data: DataConfig, least_width: int) -> list[QueryLists]:
+    notation = Notation(data.first_feature, data.missing) if data.train else Notation()
+    of_files = letor.load(paths, data.auxiliary, notation, least_width)
+    most = data.max_rows
+    return [lists.subset(range(most)) if 0 < most < len(lists) else lists for lists in of_files]
 
 
 def _held_out(lists: QueryLists, share: float, seed: int) -> Split:

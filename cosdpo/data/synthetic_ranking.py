@@ -105,7 +105,7 @@ def chunks(queries: int, seed: int) -> Iterator[Documents]:
         relevance, features = _documents(lengths, rng)
         kept = lengths[: queries - chunk * CHUNK]
         ids = [str(chunk * CHUNK + i + 1) for i, length in enumerate(kept.tolist()) for _ in range(length)]
-        yield Documents(ids, relevance[: len(ids)], features[: len(ids)])
+        yield Documents(ids, relevance[: len(ids)], features[: len(ids)], [""] * len(ids))
 
 
 def list_lengths(queries: int, rng: np.random.Generator) -> Integers:

@@ -137,7 +137,7 @@ class RankingCard(ConditionedCard):
     task: Literal["ranking"] = "ranking"
     base: BaseCard
     auxiliary: dict[str, Positive]
-    """Feature numbers of the auxiliary objectives, which are no inputs."""
+    """Feature numbers of the auxiliary objectives, from 1; they are no inputs."""
     temperature_conditioned: bool
     parametrisation: Literal["augmentation", "scratch"]
     conditioning: Literal["concatenation", "gates", "both", "none"]

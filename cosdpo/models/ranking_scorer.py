@@ -127,10 +127,11 @@ class RankingScorer(Ranker):
     @classmethod
     def create(cls, config: Config, base: BaseRanker) -> RankingScorer:
         """A fresh scorer on `base`, initialised under torch's current seed."""
+        data = config.data
         card = RankingCard(
             base=base.card,
             objectives=config.objectives,
-            auxiliary=config.data.auxiliary,
+            auxiliary={name: number + 1 - data.first_feature for name, number in data.auxiliary.items()},
             trained_temperature=config.temperatures,
             temperature_conditioned=config.model.temperature_conditioned,
             parametrisation=config.ranker.parametrisation,

@@ -23,7 +23,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def lists(place: Path) -> QueryLists:
-    return letor.load(place, synthetic_ranking.OBJECTIVES)
+    (lists,) = letor.load([place], synthetic_ranking.OBJECTIVES)
+    return lists
 
 
 def ranks(lists: QueryLists, values: Singles) -> Floats:
@@ -39,7 +40,7 @@ def objectives(lists: QueryLists) -> Floats:
 
 
 def test_has_mslr_s_columns(place: Path, lists: QueryLists):
-    assert pq.read_schema(place).names == ["qid", "relevance", *(f"feature_{i}" for i in range(1, 137))]
+    assert pq.read_schema(place).names == ["qid", "docid", "relevance", *(f"feature_{i}" for i in range(1, 137))]
     assert len(lists) == 200
     assert lists.queries[:2] == ("1", "2")
     assert lists.features.shape[1] == 131

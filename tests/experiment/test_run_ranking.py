@@ -69,7 +69,8 @@ def plain(make) -> RunResult:
 
 @pytest.fixture(scope="module")
 def test_lists(folder, plain) -> QueryLists:
-    return letor.load(folder / "data" / "test.txt", {"a": 11, "b": 12})
+    (lists,) = letor.load([folder / "data" / "test.txt"], {"a": 11, "b": 12})
+    return lists
 
 
 def plain_ndcg(scores: list[float], labels: list[float]) -> float:

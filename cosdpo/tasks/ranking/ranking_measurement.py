@@ -13,6 +13,7 @@ import torch
 
 from cosdpo.arrays import Floats, Singles
 from cosdpo.config import Config
+from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.evaluation.samples import Order, Ranking
@@ -83,6 +84,12 @@ def ndcg_of(scores: npt.NDArray[Any], data: RankingData) -> tuple[Floats, float]
     return auxiliary, mean_ndcg(scores, data.lists.relevance, data.lists.offsets)
 
 
+def _names(lists: QueryLists) -> list[str]:
+    """What a person calls the documents: by the source's names, where it has them."""
+    docids = lists.docids if len(lists.docids) else [b""] * len(lists.relevance)
+    return [docid.decode(errors="replace") or f"doc {place}" for place, docid in enumerate(docids, start=1)]
+
+
 def _rankings(scorer: RankingScorer, data: RankingData, config: Config) -> list[Ranking]:
     """The first queries whose labels tell most about the trade-off, ranked along it."""
     told = np.add.reduceat(data.targets, data.lists.offsets[:-1]) > 0.5
@@ -99,7 +106,7 @@ def _rankings(scorer: RankingScorer, data: RankingData, config: Config) -> list[
         rankings.append(
             Ranking(
                 query=f"query {data.lists.queries[query]}",
-                documents=[f"doc {i + 1}" for i in range(len(rows))],
+                documents=_names(single.lists),
                 labels={MAIN: single.lists.relevance.tolist(), **labels},
                 orders=[
                     Order(weights=w.tolist(), order=np.argsort(-row, kind="stable")[:SHOWN_DOCUMENTS].tolist())

@@ -117,22 +117,19 @@ class RankingTask(Task):
     @classmethod
     def prepare(cls, config: Config) -> Self:
         """Reads the fold that data.fold names (0 is the only one)."""
-        task = cls(config, read_split(config))
-        if task.split.train.numbers != task.split.held_out.numbers:
-            raise InputError("the files have different features; give files of one data set")
+        base = BaseRanker.load(Path(config.model.base)) if config.model.base else None
+        task = cls(config, read_split(config, max(base.card.numbers, default=0) if base else 0))
         for side in (task.train, task.held_out):
             side.comparisons(config.objectives)
         # The main label is judged, and trained on where there is no base yet.
         for side in (task.held_out,) if config.model.base else (task.train, task.held_out):
             mean_ndcg(np.zeros(len(side.labels)), side.lists.relevance, side.lists.offsets)
         BatchOrder(task.train.lengths, config.training.batch_size, config.seed)
-        if config.model.base:
-            base = BaseRanker.load(Path(config.model.base))
-            if list(task.split.train.numbers) != base.card.numbers:
-                raise InputError(
-                    f"model.base {config.model.base} was trained on {len(base.card.numbers)} features, data.train has "
-                    f"{len(task.split.train.numbers)} besides data.auxiliary: train a base on the same ones"
-                )
+        if base and list(task.split.train.numbers) != base.card.numbers:
+            raise InputError(
+                f"model.base {config.model.base} was trained on {len(base.card.numbers)} features, data.train has "
+                f"{len(task.split.train.numbers)} besides data.auxiliary: train a base on the same ones"
+            )
         return task
 
     def base(self) -> tuple[Unit, RankingData] | None:
