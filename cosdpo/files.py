@@ -9,10 +9,28 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cosdpo.errors import InputError
+
 
 def cache_folder() -> Path:
-    """$COSDPO_CACHE, or ~/.cache/cosdpo; it may not exist yet."""
-    return Path(os.environ.get("COSDPO_CACHE", Path.home() / ".cache" / "cosdpo"))
+    """$COSDPO_CACHE, or ~/.cache/cosdpo; it may not exist yet.
+
+    Raises:
+        InputError: neither is known.
+    """
+    return local_path(Path(os.environ.get("COSDPO_CACHE", "").strip() or "~/.cache/cosdpo"))
+
+
+def local_path(path: Path) -> Path:
+    """The path with ~ as the home folder.
+
+    Raises:
+        InputError: there is no home folder.
+    """
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        raise InputError(f"{path}: the home folder is not known; set HOME, or COSDPO_CACHE for the cache") from None
 
 
 @contextmanager

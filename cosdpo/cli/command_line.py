@@ -9,6 +9,7 @@ Neither torch nor ray is imported here, so that `--help` and a wrong key answer 
 from __future__ import annotations
 
 import argparse
+import errno
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +19,8 @@ from typing import Any, NoReturn, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from cosdpo.claim import claim, release
+from cosdpo.cli.interruption import Interrupted, take_signals
 from cosdpo.cli.yaml_file import Setting, read_yaml, to_yaml
 from cosdpo.config import Config
 from cosdpo.config.named_keys import Key, Keys, keys_of, shown
@@ -42,23 +45,41 @@ def main(
         defaults: the job's own defaults, as for read.
         argv: arguments without the program's name; None takes sys.argv.
     """
+
+    def job() -> None:
+        config = read(Config, argv, description, defaults)
+        if not config.plan:
+            claim(config.output)
+        run(config)
+
+    take_signals()
     try:
-        framed(lambda: run(read(Config, argv, description, defaults)))
-    except KeyboardInterrupt:
-        print("interrupted; the same command with --resume goes on from the newest checkpoint", file=sys.stderr)
-        sys.exit(130)
+        framed(job)
+    except KeyboardInterrupt as interruption:
+        print("interrupted; go on with the same command and --resume", file=sys.stderr)
+        sys.exit(interruption.status if isinstance(interruption, Interrupted) else 130)
+    finally:
+        release()
 
 
 def framed(program: Callable[[], object]) -> None:
-    """Calls `program`; wrong input (InputError) becomes one line on stderr and exit code 2.
+    """Calls `program`; wrong input (InputError) becomes one line on stderr and exit code 2, and so does a full disk.
 
     Nothing else is caught: a stack trace means a defect.
     """
     try:
         program()
     except InputError as error:
-        print("error:", " ".join(str(error).splitlines()), file=sys.stderr)
-        sys.exit(2)
+        _end(str(error))
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _end(f"no space is left for {error.filename or 'what is written'}: free some, and go on with --resume")
+
+
+def _end(message: str) -> NoReturn:
+    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    sys.exit(2)
 
 
 def read(

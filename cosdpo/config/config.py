@@ -13,7 +13,7 @@ from cosdpo.config.data import DataConfig
 from cosdpo.config.evaluation import EvaluationConfig, GridConfig
 from cosdpo.config.experiment import BaselineConfig, ComparisonConfig, MethodName, SweepConfig
 from cosdpo.config.scaling import GpuConfig, ScalingConfig, TrackingConfig
-from cosdpo.config.section import NonNegative, Rate, Section
+from cosdpo.config.section import LocalPath, NonNegative, Rate, Section
 from cosdpo.config.training import ModelConfig, RankerConfig, TrainingConfig
 
 LARGEST_GRID = 70
@@ -23,7 +23,7 @@ LARGEST_GRID = 70
 class Config(Section):
     """One run."""
 
-    output: Path = Path("runs/run")
+    output: LocalPath = Path("runs/run")
     """Folder that the run writes; an existing one is refused unless resume is set."""
     seed: NonNegative = 0
     """Seed of initialisation, data order, weight draws and sampling."""

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cosdpo.config.section import Finite, NonNegative, Positive, Section, Share
+from cosdpo.config.section import Finite, Location, NonNegative, Positive, Section, Share
 
 Comparisons = Literal["pairwise", "listwise", "rankings"]
 
@@ -14,14 +14,14 @@ Comparisons = Literal["pairwise", "listwise", "rankings"]
 class DataConfig(Section):
     """Where preferences come from and how they become comparisons."""
 
-    train: str = ""
+    train: Location = ""
     """Training preferences: a hub dataset name or a local .jsonl, .json or .parquet file; comma-separated
     OBJECTIVE=FILE pairs for sources with one objective per file, such as helpful=a.json,harmless=b.json. For rankers a
     LETOR file, a folder with train.txt, vali.txt and test.txt, or one with such folders Fold1, Fold2 and so on; plain
     or compressed by gzip or bzip2. A file whose lines name no queries has their sizes beside it, in FILE.query."""
-    validation: str = ""
+    validation: Location = ""
     """Held-out preferences in the same form; empty holds out validation_share of the training contexts."""
-    test: str = ""
+    test: Location = ""
     """Test file of a ranker; empty takes the test.txt of the folder data.train, or else the validation data."""
     validation_share: Share = 0.1
     """Share of training contexts held out when data.validation is empty."""

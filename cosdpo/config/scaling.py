@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cosdpo.config.section import NonNegative, Positive, Rate, Section
+from cosdpo.config.section import Location, NonNegative, Positive, Rate, Section
 
 
 class ScalingConfig(Section):
@@ -17,7 +17,7 @@ class ScalingConfig(Section):
     min_workers: NonNegative = 0
     """Fewest workers that the run goes on with where the cluster has no room for all of them; 0 always takes
     scaling.workers. The number changes nothing in what is trained."""
-    storage: str = ""
+    storage: Location = ""
     """Folder or address that checkpoints are kept under for resuming, such as s3://bucket/runs/alpaca, with a place of
     its own for each run; empty keeps them in output."""
     strategy: Literal["ddp", "fsdp", "deepspeed"] = "ddp"

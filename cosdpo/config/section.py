@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from cosdpo.config.named_keys import keys_of
+from cosdpo.files import local_path
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LocalPath = Annotated[Path, AfterValidator(local_path)]
+"""~ is the home folder."""
+Location = Annotated[str, AfterValidator(lambda text: str(local_path(Path(text))) if text.startswith("~") else text)]
+"""A path, in which ~ is the home folder, or an address or name."""
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cosdpo.config.section import NonNegative, Positive, Rate, Section, Share
+from cosdpo.config.section import Location, NonNegative, Positive, Rate, Section, Share
 
 
 class ModelConfig(Section):
     """The base model and what is trained on top of it."""
 
-    base: str = ""
+    base: Location = ""
     """Base model: a hub name or a local folder in transformers' format; for rankers the checkpoint folder of a base
     ranker, or empty to train one first."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"

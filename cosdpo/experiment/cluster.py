@@ -5,11 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from cosdpo.cli.interruption import kept_signals
 from cosdpo.config import Config
 from cosdpo.errors import InputError
+
+CONNECT_SECONDS = 5.0
+"""How long a cluster's address is asked."""
+LONGEST_TMPDIR = 39
+"""Characters; what Ray adds to it (session, sockets, names) has to stay within a socket's 107."""
 
 
 def check_devices(config: Config) -> None:
@@ -35,7 +43,7 @@ def connect(config: Config) -> None:
     """Joins the cluster named by RAY_ADDRESS (set by `ray job submit`), or starts Ray on this machine alone.
 
     Raises:
-        InputError: the cluster has fewer CPUs or GPUs than the run asks for.
+        InputError: the cluster cannot be reached, or has fewer CPUs or GPUs than the run asks for.
     """
     ask_workers_often()
     import ray
@@ -45,10 +53,12 @@ def connect(config: Config) -> None:
         # Workers' output stays in Ray's log folder: the progress bar and the report say what a person needs.
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         address = os.environ.get("RAY_ADDRESS") or "local"
-        if address == "local":
-            start_here(**quiet)
-        else:
-            ray.init(address=address, **quiet)
+        check_reachable(address)
+        with kept_signals():
+            if address == "local":
+                start_here(**quiet)
+            else:
+                _join(address, **quiet)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False
     check_resources(config, capacity())
@@ -65,7 +75,7 @@ def start_here(**options: Any) -> None:
     """
     import ray
 
-    token = Path.home() / ".ray" / "auth_token"
+    token = Path(os.path.expanduser("~/.ray/auth_token"))
     if token.is_file():
         token.chmod(0o600)
     elif not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
@@ -77,6 +87,46 @@ def start_here(**options: Any) -> None:
             raise
         reason = str(error).splitlines()[0]
         raise InputError(f"Ray could not be started here: {reason} Try again when this machine is less busy") from None
+
+
+def _join(address: str, **options: Any) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, **options)
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"the Ray at RAY_ADDRESS {address} cannot be joined: {reason}") from None
+
+
+def check_reachable(address: str) -> None:
+    """Raises InputError where nobody answers at RAY_ADDRESS, which Ray would ask for minutes, or where its name for
+    temporary files is too long for the sockets in there.
+    """
+    place = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if address == "local":
+        if len(place) > LONGEST_TMPDIR:
+            raise InputError(
+                f"the folder for temporary files has a name of {len(place)} characters, Ray's sockets leave room for "
+                f"{LONGEST_TMPDIR}: set RAY_TMPDIR to a shorter one, such as /tmp"
+            )
+        return
+    if address == "auto":
+        return
+    if "://" in address:
+        raise InputError(
+            f"RAY_ADDRESS {address} is not the cluster's own address, such as 10.0.0.1:6379: submit the job by "
+            "`ray job submit --address ADDRESS -- python ...`, or unset RAY_ADDRESS"
+        )
+    host, _, port = address.rpartition(":")
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS):
+            return
+    except (OSError, ValueError, OverflowError):
+        raise InputError(
+            f"no Ray answers at RAY_ADDRESS {address}: start it, mend the address, or unset RAY_ADDRESS to run on this "
+            "machine alone"
+        ) from None
 
 
 def ask_workers_often() -> None:

@@ -20,6 +20,7 @@ import torch
 from ray.train import Checkpoint, CheckpointConfig, CheckpointUploadMode, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
+from cosdpo.cli.interruption import beside
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.training import storage
@@ -86,7 +87,7 @@ def on_workers(config: Config, name: str, work: Callable[[Any], Any], argument: 
         ),
     )
     try:
-        returned = trainer.fit().return_value
+        returned = beside(trainer.fit).return_value
     except ray.train.TrainingFailedError as error:
         message = explained(_causes(error), config)
         if message is None:

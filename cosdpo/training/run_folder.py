@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from cosdpo.claim import CLAIM
 from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config
 from cosdpo.errors import InputError, masked
@@ -25,7 +26,7 @@ def check(config: Config) -> None:
     if folder.is_file():
         raise InputError(f"output {folder} is a file; name another folder with --output")
     if not config.resume:
-        if any(folder.iterdir()):
+        if any(path.name != CLAIM for path in folder.iterdir()):
             raise InputError(f"output {folder} exists: go on with it by --resume, or name another folder with --output")
         return
     if not (folder / CONFIG).exists():

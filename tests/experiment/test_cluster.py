@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 import torch
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
-from cosdpo.experiment.cluster import check_devices, check_resources, start_here
+from cosdpo.experiment.cluster import check_devices, check_reachable, check_resources, start_here
 from tests.tiny_models import settings
 
 
@@ -96,6 +97,36 @@ def test_too_little(changes, available, message):
     with pytest.raises(InputError) as error:
         check_resources(scaling(**changes), available)
     assert str(error.value) == message
+
+
+class TestAddresses:
+    """RAY_ADDRESS and the folder of temporary files, before Ray is asked to wait for them."""
+
+    def test_a_cluster_that_listens(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            check_reachable(f"127.0.0.1:{server.getsockname()[1]}")
+
+    def test_a_dead_cluster(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            address = f"127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(InputError, match=f"^no Ray answers at RAY_ADDRESS {address}: start it, mend the address"):
+            check_reachable(address)
+
+    @pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.1:port", "127.0.0.1:99999", ""])
+    def test_no_address(self, address: str):
+        with pytest.raises(InputError, match=r"^no Ray answers at RAY_ADDRESS"):
+            check_reachable(address)
+
+    @pytest.mark.parametrize("address", ["http://127.0.0.1:8265", "https://ray.example", "ray://127.0.0.1:10001"])
+    def test_an_address_of_another_kind(self, address: str):
+        with pytest.raises(InputError, match=f"RAY_ADDRESS {address} is not the cluster's own address"):
+            check_reachable(address)
+
+    def test_a_long_name_for_temporary_files(self, monkeypatch):
+        monkeypatch.setenv("RAY_TMPDIR", "/" + 79 * "t")
+        with pytest.raises(InputError, match=r"has a name of 80 characters, .* room for 39: set RAY_TMPDIR"):
+            check_reachable("local")
+        check_reachable("auto")
 
 
 class TestDevices:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -91,14 +90,15 @@ def search_for(config: Config, space: Space, targets: Sequence[Target], limit: i
     """The search algorithm of sweep.search, seeded by the run's seed."""
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     several = len(targets) > 1
+    storage = RDBStorage(f"sqlite:///{config.output / DATABASE}")
     return StoredSearch(
         limit=limit,
         space={key: values.distribution() for key, values in space.items()},
         metric=[target.name for target in targets] if several else targets[0].name,
         mode=[target.mode for target in targets] if several else targets[0].mode,
         sampler=_sampler(config, space),
-        study_name=config.output.name,
-        storage=RDBStorage(f"sqlite:///{Path(config.output) / DATABASE}"),
+        study_name=next(iter(optuna.get_all_study_names(storage)), config.output.name),
+        storage=storage,
     )
 
 

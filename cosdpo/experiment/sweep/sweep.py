@@ -22,7 +22,7 @@ from cosdpo.experiment.sweep.sweep_result import SweepResult, gather
 from cosdpo.experiment.sweep.targets import targets
 from cosdpo.experiment.sweep.trial import reference_points
 from cosdpo.experiment.sweep.trial_settings import check_corners
-from cosdpo.experiment.sweep.tuning import tune_trials
+from cosdpo.experiment.sweep.tuning import forget_if_moved, tune_trials
 from cosdpo.tasks import task_of
 from cosdpo.training import run_folder
 from cosdpo.training.strategies import compatible
@@ -40,6 +40,7 @@ def sweep(config: Config) -> SweepResult:
     task = task_of(config).prepare(config)
     cluster.connect(config)
     limit = trials_at_once(config)
+    forget_if_moved(config)
     run_folder.create(config)
     train_bases([(Case(config.seed, 0, config, lone=True), task)], 1, config)
     task.add_reference()

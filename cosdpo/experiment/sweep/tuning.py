@@ -12,6 +12,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune import FailureConfig, RunConfig, TuneConfig, Tuner
+from sqlalchemy.exc import SQLAlchemyError
 
 from cosdpo.config import Config
 from cosdpo.experiment.fronts import Reference
@@ -23,6 +24,7 @@ from cosdpo.experiment.sweep.targets import failed_values, targets
 from cosdpo.experiment.sweep.trial import train_trial
 from cosdpo.experiment.sweep.trial_progress import TrialProgress
 from cosdpo.tasks.task import Measure, Task
+from cosdpo.training import run_folder
 
 log = logging.getLogger("cosdpo")
 
@@ -40,6 +42,8 @@ _ENVIRONMENT = {
     "TUNE_MAX_PENDING_TRIALS_PG": "1",
     # The progress lines are ours: the new output would print a panel even when it is to be silent.
     "RAY_AIR_NEW_OUTPUT": "0",
+    # A sweep that is interrupted has not come to its end: its trials go on with --resume.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
 }
 
@@ -72,6 +76,15 @@ def tune_trials(
     }
 
 
+def forget_if_moved(config: Config) -> None:
+    """Takes away what Tune keeps of a sweep whose folder was moved or copied: it names the old place throughout."""
+    if (config.output / run_folder.CONFIG).exists():
+        before = Path(run_folder.stored(config.output)["output"])
+        if before != config.output and (config.output / FOLDER).exists():
+            log.info("the sweep was moved from %s: trials that were not finished start anew", before)
+            shutil.rmtree(config.output / FOLDER)
+
+
 def _restored(config: Config, trainable: Any) -> Tuner | None:
     """The tuner of the sweep that is gone on with; None where it left none, or one that cannot be read."""
     folder = str(config.output / FOLDER)
@@ -79,7 +92,8 @@ def _restored(config: Config, trainable: Any) -> Tuner | None:
         return None
     try:
         return Tuner.restore(folder, trainable=trainable, resume_errored=True)
-    except (ImportError, AttributeError, EOFError, UnpicklingError) as error:  # of another version, or cut short
+    except (ImportError, AttributeError, EOFError, UnpicklingError, SQLAlchemyError) as error:
+        # Of another version, cut short, or of a folder that was moved.
         log.info("%s cannot be read (%s): trials that were not finished start anew", folder, error)
         return None
 

@@ -1,0 +1,66 @@
+"""Ctrl-C and SIGTERM end a job alike, wherever it is: with one line, and with nothing marked as done that is not."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal asked this process to end. Its argument is the signal's number."""
+
+    @property
+    def status(self) -> int:
+        """Exit status: 130 after Ctrl-C, 143 after SIGTERM."""
+        number: int = self.args[0]
+        return 128 + number
+
+
+def take_signals() -> None:
+    """From now on a signal raises Interrupted; in another thread than the main one nothing changes."""
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, _raise)
+
+
+def _raise(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
+
+
+@contextmanager
+def kept_signals() -> Iterator[None]:
+    """Afterwards signals do what they did before: Ray, Ray Train and Ray Tune put handlers of their own in place."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def beside(work: Callable[[], T]) -> T:
+    """What `work` returns, called in a thread of its own, where no library can take over the signals."""
+    outcome: list[T] = []
+    failed: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            outcome.append(work())
+        except BaseException as error:  # raised again where it was asked for
+            failed.append(error)
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(0.2)
+    if failed:
+        raise failed[0]
+    return outcome[0]
