@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = (
-    ("cosdpo.errors", "cosdpo.arrays", "cosdpo.claim", "cosdpo.files", "cosdpo.hub_check"),
+    ("cosdpo.errors", "cosdpo.arrays", "cosdpo.claim", "cosdpo.activity", "cosdpo.files", "cosdpo.hub_check"),
     ("cosdpo.config", "cosdpo.simplex", "cosdpo.losses"),
     ("cosdpo.cli", "cosdpo.data"),
     ("cosdpo.models",),

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from cosdpo.activity import advance
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
@@ -75,6 +76,7 @@ def measure(
         result.divergences[index] = divergence(scorer, data, config.evaluation.prompts, w, beta, ratios, tokens)
         if config.evaluation.scorers:
             result.rewards[index] = np.stack([writer.reward(w, c) for c in ratios])
+        advance()
     if lead:
         flat = np.full(len(beta), 1 / len(beta))
         result.base_profile = profile(None, data, flat, beta, tokens, scorer.device)

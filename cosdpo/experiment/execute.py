@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from cosdpo import activity
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
@@ -24,7 +25,7 @@ from cosdpo.experiment import cluster, resources
 from cosdpo.experiment.fronts import front_of, keep_samples, kept_front
 from cosdpo.experiment.launch import Measuring, start_measuring, start_training
 from cosdpo.experiment.plan import Case, Entry, entries, run_name, source_name
-from cosdpo.experiment.progress import Activity, Display
+from cosdpo.experiment.progress import Activity, Display, Phase
 from cosdpo.experiment.schedule import Schedule, Step, in_one_line
 from cosdpo.methods.method import TrainingRun
 from cosdpo.preflight.estimate import refuse_too_large
@@ -33,6 +34,7 @@ from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Task
 from cosdpo.training import run_folder, storage
 from cosdpo.training.failures import explained
+from cosdpo.training.reference import REFERENCE
 from cosdpo.training.unit import CHECKPOINT, Trained, Unit
 
 log = logging.getLogger("cosdpo")
@@ -70,7 +72,8 @@ def execute(config: Config, cases: Sequence[Case]) -> Executed:
     Raises:
         InputError: wrong input, a cluster that is too small, or a base that could not be trained.
     """
-    prepared = [Prepared(case, task_of(case.config).prepare(case.config)) for case in cases]
+    with Phase("data", config.output):
+        prepared = [Prepared(case, task_of(case.config).prepare(case.config)) for case in cases]
     for reason, count in prepared[0].task.notes.items():
         log.info("data: %d %s", count, reason)
     refuse_too_large(prepared[0].task)
@@ -80,7 +83,8 @@ def execute(config: Config, cases: Sequence[Case]) -> Executed:
     run_folder.create(config)
     train_bases([(of_case.case, of_case.task) for of_case in prepared], slots, config)
     for of_case in prepared:
-        of_case.task.add_reference()
+        with Phase(REFERENCE, of_case.task.config.output, "contexts"):
+            of_case.task.add_reference()
         of_case.entries = list(entries(of_case.task.config))
     schedule = _run([step for of_case in prepared for step in _Steps(of_case).all()], slots, config)
     return Executed(prepared, schedule)
@@ -170,13 +174,16 @@ class _Steps:
         )
 
         def start() -> Any:
+            activity.forget(config.output, wanted.name)  # of a measuring that was killed
             return kept_front(path, self.grid, ratios) or start_measuring(wanted)
 
         def finish(parts: list[Any], results: Mapping[str, Any]) -> Front:
+            activity.forget(config.output, wanted.name)
             return self._front(entry, parts, [results[self.case.training(run)] for run in entry.runs])
 
         needs = tuple(self.case.training(run) for run in entry.runs)
-        return Step(self.case.measuring(entry), len(self.grid), needs, start, finish)
+        counted = partial(Activity.counted, config.output, wanted.name, "weights")
+        return Step(self.case.measuring(entry), len(self.grid), needs, start, finish, counted)
 
     def _front(self, entry: Entry, parts: list[Any], trained: Sequence[Trained]) -> Front:
         """The front of a method, kept for a later resume."""

@@ -15,6 +15,7 @@ import ray
 import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cosdpo.activity import counting
 from cosdpo.config import Config
 from cosdpo.data.training_data import TrainingData
 from cosdpo.experiment import resources
@@ -122,7 +123,7 @@ def measure_policies(wanted: Measuring, device: torch.device, world: World | Non
     for checkpoints, indices in _shares(wanted, world):
         scorer, together = _placed(wanted.average, checkpoints, config, device)
         lead = world.rank == 0 and not parts
-        with together:
+        with together, counting(config.output, wanted.name, len(indices)):
             parts.append(wanted.measure(scorer, config, indices, lead, lead and wanted.illustrate, config.ratios))
     return [part for of_worker in world.gathered(parts) for part in of_worker]
 

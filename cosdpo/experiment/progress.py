@@ -7,6 +7,7 @@ every half minute of those that run.
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -21,12 +22,15 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cosdpo import activity
 from cosdpo.evaluation.numbers import seconds
 from cosdpo.training.tracking import last_metrics
 
 State = Literal["waiting", "running", "done", "failed"]
 EVERY = 30.0
 """Seconds between two lines of what runs, without a terminal."""
+PATIENCE = 2.0
+"""Seconds after which a phase is shown; a quick one is not worth a line."""
 BARS = 16
 """Bars shown at once."""
 LATEST = 4
@@ -43,6 +47,13 @@ class Activity:
     seconds: float = 0
     """Taken for what is done."""
     note: str = ""
+    unit: str = "steps"
+
+    @classmethod
+    def counted(cls, folder: Path, name: str, unit: str) -> Activity:
+        """What the processes that work under a name have counted (cosdpo/activity.py)."""
+        count = activity.counted(folder, name)
+        return cls(count.done, count.total, count.seconds, unit=unit)
 
     @classmethod
     def of_training(cls, folder: Path, steps: int) -> Activity:
@@ -56,7 +67,7 @@ class Activity:
 
     def words(self) -> str:
         """120 of 400 steps, 3.2 a second, 1 min 27 s left, cheerful 0.512."""
-        parts = [f"{self.done:g} of {self.total:g} steps"] if self.total else []
+        parts = [f"{self.done:g} of {self.total:g} {self.unit}"] if self.total else []
         if self.done and self.seconds:
             rate = self.done / self.seconds
             parts += [f"{rate:.3g} a second", f"{seconds((self.total - self.done) / rate)} left"]
@@ -120,6 +131,41 @@ class Display:
             print(line, file=sys.stderr, flush=True)
 
 
+class Phase:
+    """A context that shows how far one piece of work is that this process waits for, once it takes a while."""
+
+    def __init__(self, name: str, folder: Path, unit: str = "") -> None:
+        """`folder` is the output folder, in which the work is counted under `name` in `unit`s, if it is at all."""
+        self.name, self.folder, self.unit = name, folder, unit
+        self._ended = threading.Event()
+        self._began = time.monotonic()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> Phase:
+        activity.forget(self.folder, self.name)
+        self._watcher.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._ended.set()
+        self._watcher.join()
+        activity.forget(self.folder, self.name)
+
+    def _watch(self) -> None:
+        if self._ended.wait(PATIENCE):
+            return
+        with Display() as display:
+            while True:
+                display.show({self.name: "running"}, {self.name: self._activity()}, {}, None)
+                if self._ended.wait(0.5):
+                    break
+            display.show({self.name: "done"}, {}, {}, None)
+
+    def _activity(self) -> Activity:
+        counted = Activity.counted(self.folder, self.name, self.unit)
+        return counted if counted.total else Activity(note=f"{seconds(time.monotonic() - self._began)} so far")
+
+
 def _remark(remarks: Mapping[str, str], name: str) -> str:
     return f": {remarks[name]}" if name in remarks else ""
 
@@ -137,9 +183,9 @@ def _drawn(
     remaining: float | None,
 ) -> Group:
     bars = Table(box=None, pad_edge=False, show_header=False)
-    for name, activity in list(running.items())[:BARS]:
-        total = activity.total or None
-        bars.add_row(name, ProgressBar(total, activity.done, width=28, pulse=total is None), activity.words())
+    for name, how_far in list(running.items())[:BARS]:
+        total = how_far.total or None
+        bars.add_row(name, ProgressBar(total, how_far.done, width=28, pulse=total is None), how_far.words())
     failed = [name for name in remarks if states[name] == "failed"]
     ended = [name for name in remarks if states[name] == "done"][-LATEST:]
     for name in [*failed, *ended]:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cosdpo.activity import advance
 from cosdpo.data.batching import length_batches
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.conditioning import AdapterState
@@ -59,6 +60,7 @@ class FrozenScorer(nn.Module):
             rows = self.reference([contexts[i] for i in indices]).tolist()
             for i, row in zip(indices, rows, strict=True):
                 scores[i] = row[: len(contexts[i].candidates)]
+            advance(len(indices))
         return scores
 
     @torch.no_grad()

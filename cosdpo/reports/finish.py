@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from cosdpo.experiment.progress import Phase
 from cosdpo.experiment.results.comparison_result import ComparisonResult
 from cosdpo.experiment.results.run_result import RunResult
 from cosdpo.experiment.sweep.sweep_result import BEST, SweepResult
@@ -23,7 +24,8 @@ def finish_runs(runs: Iterable[RunResult], samples: bool = False) -> None:
     """
     last = None
     for last in runs:
-        write_run(last)
+        with Phase("report", last.config.output):
+            write_run(last)
     if last is not None:
         if samples:
             _print_samples(last)
@@ -33,7 +35,8 @@ def finish_runs(runs: Iterable[RunResult], samples: bool = False) -> None:
 def finish_comparison(compared: ComparisonResult | None) -> None:
     """Writes the page of a comparison and prints hypervolume and time of every method; nothing after a plan."""
     if compared is not None:
-        write_comparison(compared)
+        with Phase("report", compared.config.output):
+            write_comparison(compared)
         _print_comparison(compared)
 
 
@@ -43,8 +46,10 @@ def finish_sweep(swept: SweepResult) -> None:
         folder = run.config.output
         if not (folder / "report.html").exists():
             job = task_of(swept.config).job
-            write_run(run, f"python jobs/{job} --config {folder / 'config.yaml'} --output runs/again")
-    write_sweep(swept)
+            with Phase(f"report of {folder.name}", folder):
+                write_run(run, f"python jobs/{job} --config {folder / 'config.yaml'} --output runs/again")
+    with Phase("report", swept.config.output):
+        write_sweep(swept)
     _print_sweep(swept)
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from cosdpo.activity import counting
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
@@ -44,6 +45,10 @@ def cache_key(fingerprint: str, dtype: str, contexts: Sequence[TokenizedContext]
             digest.update(np.asarray(ids, dtype=np.int64).tobytes())
         digest.update(b"\xff" * 8)
     return digest.hexdigest()
+
+
+REFERENCE = "reference scores"
+"""What the pass over the data is called."""
 
 
 class ReferenceCache:
@@ -84,7 +89,8 @@ class ReferenceActor:
     def __call__(self, block: pa.Table) -> pa.Table:
         """Scores of a block of rows {row, prompt, candidates}, as {row, scores}."""
         contexts = [TokenizedContext(**row) for row in block.select(["prompt", "candidates"]).to_pylist()]
-        scores = self.scorer.all_references(contexts, self.config.evaluation.batch_tokens)
+        with counting(self.config.output, REFERENCE, len(contexts)):
+            scores = self.scorer.all_references(contexts, self.config.evaluation.batch_tokens)
         return pa.table({"row": block["row"], "scores": pa.array(scores, type=pa.list_(pa.float64()))})
 
 

@@ -11,6 +11,7 @@ import ray
 import torch
 import torch.distributed as dist
 
+from cosdpo.activity import counting
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
@@ -18,6 +19,7 @@ from cosdpo.models.base import load_base
 from cosdpo.models.frozen_scorer import FrozenScorer
 from cosdpo.training.devices import base_dtype, training_device
 from cosdpo.training.ray_train import on_workers_for_once
+from cosdpo.training.reference import REFERENCE
 from cosdpo.training.strategies.fsdp import shard
 from cosdpo.training.strategies.lockstep import Rounds
 
@@ -45,7 +47,9 @@ def _score(request: _Request) -> list[list[float]]:
     device = training_device(config.scaling.use_gpu)
     scorer = FrozenScorer.of(load_base(config.model.base, base_dtype(config, torch.device("cpu"))))
     shard(scorer, device, offload=config.scaling.offload == "parameters")
-    return score_together(scorer, ray.get(request.contexts), config.evaluation.batch_tokens)
+    contexts = ray.get(request.contexts)
+    with counting(config.output, REFERENCE, len(contexts[dist.get_rank() :: dist.get_world_size()])):
+        return score_together(scorer, contexts, config.evaluation.batch_tokens)
 
 
 def score_together(scorer: FrozenScorer, contexts: Sequence[TokenizedContext], batch_tokens: int) -> list[list[float]]:

@@ -6,13 +6,15 @@ import io
 import json
 import re
 import sys
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
 import pytest
 
+from cosdpo.activity import advance, counting, forget
 from cosdpo.experiment import progress as module
-from cosdpo.experiment.progress import BARS, LATEST, Activity, Display
+from cosdpo.experiment.progress import BARS, LATEST, Activity, Display, Phase
 
 
 class TestActivity:
@@ -23,6 +25,21 @@ class TestActivity:
         activity = Activity.of_training(tmp_path, 400)
         # 120 steps in 30 s are 4 a second; the other 280 take 70 s.
         assert activity.words() == "120 of 400 steps, 4 a second, 1 min 10 s left, kind 0.008, short 0.500"
+
+    def test_of_what_several_processes_count(self, tmp_path):
+        with counting(tmp_path, "measuring-cos", 4):
+            advance(1)
+        with counting(tmp_path, "measuring-cos", 6):
+            advance(2)
+            advance(3)
+        for path in tmp_path.rglob("*.json"):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"began": time.time() - 3}))
+        # 6 in 3 s are 2 a second; the other 4 take 2 s, and a little more on a busy machine.
+        words = Activity.counted(tmp_path, "measuring-cos", "weights").words()
+        assert re.fullmatch(r"6 of 10 weights, [12](\.\d+)? a second, [2-4]\.\d s left", words)
+        forget(tmp_path, "measuring-cos")
+        assert list(tmp_path.iterdir()) == []
+        assert Activity.counted(tmp_path, "measuring-cos", "weights").words() == ""
 
     def test_of_what_nothing_is_known(self):
         assert Activity().words() == ""
@@ -101,3 +118,28 @@ def test_on_a_terminal_no_more_than_fits(terminal):
         display.show(states, {name: Activity() for name in names[:100]}, ended, None)
     drawn = {name for name in names if name in screen.getvalue()}
     assert drawn == {*names[:BARS], *names[200 - LATEST : 202]}
+
+
+class TestPhase:
+    def test_a_quick_one_is_not_shown(self, tmp_path, capsys):
+        with Phase("data", tmp_path):
+            pass
+        assert capsys.readouterr().err == ""
+
+    def test_without_a_terminal_it_tells_how_far_it_is(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(module, "PATIENCE", 0.0)
+        monkeypatch.setattr(module, "EVERY", 0.0)
+        with Phase("reference scores", tmp_path, "contexts"), counting(tmp_path, "reference scores", 8):
+            advance(8)
+            time.sleep(0.7)
+        lines = capsys.readouterr().err.splitlines()
+        assert any(re.fullmatch(r"reference scores: 8 of 8 contexts, .* a second, .* left", line) for line in lines)
+        assert lines[-1] == "reference scores done (1 of 1 done)"
+        assert list(tmp_path.iterdir()) == []
+
+    def test_what_nobody_counts_tells_how_long_it_takes(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr(module, "PATIENCE", 0.0)
+        monkeypatch.setattr(module, "EVERY", 0.0)
+        with Phase("report", tmp_path):
+            time.sleep(0.1)
+        assert re.match(r"report: .* so far", capsys.readouterr().err)

@@ -17,6 +17,7 @@ from cosdpo.errors import InputError
 from cosdpo.experiment import cluster, job_checks
 from cosdpo.experiment.execute import train_bases
 from cosdpo.experiment.plan import Case
+from cosdpo.experiment.progress import Phase
 from cosdpo.experiment.sweep.space import parse_space
 from cosdpo.experiment.sweep.sweep_result import SweepResult, gather
 from cosdpo.experiment.sweep.targets import targets
@@ -25,6 +26,7 @@ from cosdpo.experiment.sweep.trial_settings import check_corners
 from cosdpo.experiment.sweep.tuning import forget_if_moved, tune_trials
 from cosdpo.tasks import task_of
 from cosdpo.training import run_folder
+from cosdpo.training.reference import REFERENCE
 from cosdpo.training.strategies import compatible
 
 
@@ -37,17 +39,20 @@ def sweep(config: Config) -> SweepResult:
     config = located(config)
     check(config)
     space = parse_space(config)
-    task = task_of(config).prepare(config)
+    with Phase("data", config.output):
+        task = task_of(config).prepare(config)
     cluster.connect(config)
     limit = trials_at_once(config)
     forget_if_moved(config)
     run_folder.create(config)
     train_bases([(Case(config.seed, 0, config, lone=True), task)], 1, config)
-    task.add_reference()
+    with Phase(REFERENCE, config.output, "contexts"):
+        task.add_reference()
     config = task.config  # with the base that all trials share
     measure = task.measure()
     taken = {"num_cpus": config.sweep.cpus_per_trial, "num_gpus": config.sweep.gpus_per_trial}
-    reference = ray.get(ray.remote(reference_points).options(**taken).remote(task, measure))
+    with Phase("reference point", config.output):
+        reference = ray.get(ray.remote(reference_points).options(**taken).remote(task, measure))
     failures = tune_trials(config, space, task, measure, reference, limit)
     return gather(config, task, failures)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cosdpo.activity import advance, counting
 from cosdpo.arrays import Floats
 from cosdpo.config import Config, DataConfig
 from cosdpo.data.query_lists import QueryLists
@@ -19,6 +20,7 @@ from cosdpo.models.ranking_scorer import WEIGHTS, BaseRanker
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.training import storage
 from cosdpo.training.devices import worker_device
+from cosdpo.training.reference import REFERENCE
 from cosdpo.training.unit import Unit
 
 MAIN = "relevance"
@@ -75,7 +77,9 @@ def reference_scores(config: Config, data: RankingData) -> list[Floats]:
     torch.set_num_threads(config.scaling.worker_threads)
     base = BaseRanker.load(Path(config.model.base)).to(device)
     scores = np.zeros(len(data.reference))
-    for indices in data.in_order_of_length(config.evaluation.batch_tokens):
-        lists = data.batch(indices).contexts.to(device)
-        scores[data.lists.documents(indices)] = base.scores(lists).double().cpu().numpy()
+    with counting(config.output, REFERENCE, len(data)):
+        for indices in data.in_order_of_length(config.evaluation.batch_tokens):
+            lists = data.batch(indices).contexts.to(device)
+            scores[data.lists.documents(indices)] = base.scores(lists).double().cpu().numpy()
+            advance(len(indices))
     return np.split(scores, data.lists.offsets[1:-1])

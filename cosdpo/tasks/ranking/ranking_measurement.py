@@ -11,6 +11,7 @@ import numpy.typing as npt
 import ray
 import torch
 
+from cosdpo.activity import advance
 from cosdpo.arrays import Floats, Singles
 from cosdpo.config import Config
 from cosdpo.data.query_lists import QueryLists
@@ -58,6 +59,7 @@ def measure(
         along = [ndcg_of((row if c == 1 else rescale(row, reference, c)).numpy(), held_out) for c in ratios]
         ranked.ndcg[index] = np.stack([auxiliary for auxiliary, _ in along])
         ranked.main[index] = np.array([relevance for _, relevance in along])
+        advance()
     if lead and illustrate:
         ranked.rankings = _rankings(scorer, held_out, config)
     return ranked
