@@ -65,8 +65,10 @@ def read_split(config: Config, least_width: int = 0) -> Split:
     test, validation = _place(data.test, files.test), _place(data.validation, files.validation)
     name, other = ("test", test) if wanted == "test" and test else ("validation", validation)
     if other:
-        return Split(*_read([files.train, other], data, least_width), name)
-    return _held_out(*_read([files.train], data, least_width), data.validation_share, config.seed)
+        train, held_out = _read([files.train, other], data, least_width)
+        return Split(train, held_out, name)
+    (train,) = _read([files.train], data, least_width)
+    return _held_out(train, data.validation_share, config.seed)
 
 
 def _own_folds(data: DataConfig) -> bool:
