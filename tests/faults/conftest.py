@@ -18,6 +18,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--checkpoint", type=Path, help="a language model of two objectives instead of a tiny one")
     parser.addoption("--soak-minutes", type=float, default=0.5, help="of load")
     parser.addoption("--seconds", type=float, default=12.0, help="of overload, and of load around the kill")
+    parser.addoption("--all-signals", action="store_true", help="every signal in every phase of every job")
     parser.addoption("--kills", type=int, default=3, help="of training, in three kinds that take turns")
 
 
