@@ -75,7 +75,7 @@ def start_here(**options: Any) -> None:
     """
     import ray
 
-    token = Path(os.path.expanduser("~/.ray/auth_token"))
+    token = Path(os.environ.get("HOME", "")) / ".ray" / "auth_token"
     if token.is_file():
         token.chmod(0o600)
     elif not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
