@@ -6,7 +6,7 @@ import { element } from "./elements.js";
 export class Answer {
   constructor({ output, facts, speech, drawn }) {
     this.shared = element("span", { class: "shared" });
-    this.own = element("span");
+    this.own = element("span", { class: "own" });
     this.node = element("div", { class: "answer", role: "group", tabindex: 0 }, this.shared, this.own);
     output.append(this.node);
     Object.assign(this, { facts, speech, drawn, text: "", common: 0 });

@@ -102,7 +102,7 @@ export class Column {
     this.shown.failed();
     this.notice.textContent = error.message;
     this.notice.hidden = false;
-    this.notice.scrollIntoView({ block: "nearest" });
+    if (this.across) this.notice.scrollIntoView({ block: "nearest" });
   }
 
   copy(button) {

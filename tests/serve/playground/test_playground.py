@@ -1,119 +1,31 @@
-"""The page at `/` in a real browser, over the real HTTP application and a backend that is no model."""
+"""The playground over a language model."""
 
 from __future__ import annotations
 
 import json
 import re
 import shlex
-import socket
-import threading
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 
 from serve.engine.requests import SamplingParams
-from serve.http import api
-from serve.http.limits import Limits
-from tests.serve.fake_backend import FakeBackend
-
-playwright = pytest.importorskip("playwright.sync_api", reason="the playground is tested with playwright")
-expect, Page = playwright.expect, playwright.Page
-
-CHROMIUM = Path("/usr/bin/chromium")
-expect.set_options(timeout=10_000)  # a busy machine is no failure
-pytestmark = pytest.mark.skipif(not CHROMIUM.exists(), reason=f"no browser at {CHROMIUM}")
-Open = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as runner:
-        browser = runner.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[Callable[[FakeBackend], str]]:
-    """Serves a backend on a free port of this machine; gives the address."""
-    running = []
-
-    def serve(backend: FakeBackend) -> str:
-        _, gate = api.build(backend, [], Limits(), 120.0)
-        listener = socket.socket()
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(gate, log_level="warning", timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        while not server.started:
-            time.sleep(0.01)
-        return f"http://127.0.0.1:{listener.getsockname()[1]}"
-
-    yield serve
-    for server, thread in running:
-        server.should_exit = True
-        thread.join(5)
-
-
-@pytest.fixture(scope="module")
-def addresses() -> dict[str, tuple[FakeBackend, str]]:
-    return {}
-
-
-@pytest.fixture
-def visit(browser: Any, served: Any, addresses: dict[str, tuple[FakeBackend, str]]) -> Iterator[Open]:
-    """Opens the page over a backend with these arguments; fails at the end if the browser complained of anything."""
-    complaints: list[str] = []
-    contexts = []
-
-    def visit(*args: Any, before: Callable[[Any], None] | None = None, **kwargs: Any) -> Any:
-        how = json.dumps([args, kwargs])
-        if how not in addresses:
-            backend = FakeBackend(*args, **kwargs)
-            addresses[how] = backend, served(backend)
-        backend, address = addresses[how]
-        backend.wanted.clear()
-        backend.closed = 0
-        context = browser.new_context(permissions=["clipboard-read", "clipboard-write"])
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(10_000)
-        page.on("console", lambda message: message.type in ("error", "warning") and complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda sent: sent.url.startswith(address) or complaints.append(f"asked for {sent.url}"))
-        if before:
-            before(page)
-        page.goto(f"{address}/")
-        expect(page.locator("#main")).to_be_visible()
-        return SimpleNamespace(page=page, backend=backend, complaints=complaints)
-
-    yield visit
-    for context in contexts:
-        context.close()
-    assert complaints == []
-
-
-def generate(page: Any) -> str:
-    page.get_by_role("button", name="Generate").click()
-    return answer(page)
-
-
-def answer(page: Any, column: str = "A") -> str:
-    """The answer once it is finished."""
-    expect(page.get_by_role("region", name=f"Trade-off {column}").locator(".facts")).to_contain_text("tokens/s")
-    return str(page.get_by_role("group", name=f"Answer {column}").inner_text())
-
-
-def slider(page: Any) -> Any:
-    return page.get_by_role("slider", name="Trade-off between positivity and brevity")
+from tests.serve.playground.reader import (
+    KINDS,
+    Open,
+    answer,
+    copied,
+    eventually,
+    expect,
+    forget,
+    generate,
+    pause,
+    place,
+    shown,
+    slider,
+)
 
 
 def test_page_says_what_is_served_and_answers(visit: Open) -> None:
@@ -140,9 +52,9 @@ def test_controls_do_not_ask_when_they_are_not_followed(visit: Open) -> None:
     opened = visit()
     opened.page.get_by_label("Follow the controls").uncheck()
     slider(opened.page).press("End")
-    opened.page.wait_for_timeout(500)
-    assert opened.backend.wanted == []
+    pause(opened.page)
     assert "(0.00 1.00 at 0.1)" in generate(opened.page)
+    assert len(opened.backend.wanted) == 1
 
 
 def test_fast_moves_end_in_one_answer(visit: Open) -> None:
@@ -187,7 +99,7 @@ def test_settings_are_sent_and_checked(visit: Open) -> None:
     assert wanted.sampling == SamplingParams(temperature=0.5, top_p=0.9, seed=42)
     assert wanted.max_new_tokens == 7
     page.get_by_label("Top-p").fill("2")
-    page.get_by_role("button", name="Generate").click()
+    page.locator("#generate").click()
     expect(page.locator(".column .notice")).to_contain_text("out of its range")
     assert len(opened.backend.wanted) == 1
 
@@ -261,9 +173,8 @@ def test_stop_keeps_what_came_and_frees_the_service(visit: Open) -> None:
     stop.click()
     expect(page.locator(".facts")).to_have_text("Stopped")
     text = page.locator(".answer").inner_text()
-    page.wait_for_timeout(200)
-    assert page.locator(".answer").inner_text() == text
     eventually(lambda: opened.backend.closed == 1)
+    assert page.locator(".answer").inner_text() == text
 
 
 def test_new_answer_takes_over_from_a_running_one(visit: Open) -> None:
@@ -278,7 +189,6 @@ def test_new_answer_takes_over_from_a_running_one(visit: Open) -> None:
     text = answer(page)
     assert text.endswith("(0.00 1.00 at 0.1) ")
     eventually(lambda: opened.backend.closed == 1)
-    page.wait_for_timeout(100)
     assert page.locator(".answer").inner_text() == text
 
 
@@ -286,12 +196,12 @@ def test_refusal_and_break_are_said_in_the_page(visit: Open) -> None:
     opened = visit()
     page, notice = opened.page, opened.page.get_by_role("alert").locator("visible=true")
     page.get_by_label("Prompt").fill("fail")
-    page.get_by_role("button", name="Generate").click()
+    page.locator("#generate").click()
     expect(notice).to_have_text(
         "The service refused the request: prompt is too long: it has 600 tokens of at most 512."
     )
     page.get_by_label("Prompt").fill("break")
-    page.get_by_role("button", name="Generate").click()
+    page.locator("#generate").click()
     expect(notice).to_have_text("The answer broke off: the engine stopped")
     expect(page.locator(".answer")).to_have_text("Tom ran to ")
     page.get_by_label("Prompt").fill("well")
@@ -306,7 +216,7 @@ def test_busy_service_says_when_to_come_back(visit: Open) -> None:
     opened.page.route(
         "**/v1/generate", lambda route: route.fulfill(status=429, headers={"Retry-After": "3"}, body=body)
     )
-    opened.page.get_by_role("button", name="Generate").click()
+    opened.page.locator("#generate").click()
     expect(opened.page.locator(".column .notice")).to_have_text(
         "The service is busy: 16 requests are waiting. Try again in 3 s."
     )
@@ -316,26 +226,23 @@ def test_busy_service_says_when_to_come_back(visit: Open) -> None:
 def test_key_is_asked_for_once_refused_and_never_copied(visit: Open) -> None:
     refused = json.dumps({"error": {"message": "give an API key"}})
 
-    def guard(page: Any) -> None:
-        def check(route: Any) -> None:
-            if route.request.headers.get("authorization") == "Bearer open sesame":
-                route.continue_()
-            else:
-                route.fulfill(status=401, body=refused)
+    def check(route: Any) -> None:
+        if route.request.headers.get("authorization") == "Bearer open sesame":
+            route.continue_()
+        else:
+            route.fulfill(status=401, body=refused)
 
-        page.route("**/v1/generate", check)
-
-    opened = visit(before=guard)
+    opened = visit()
     page = opened.page
+    page.route("**/v1/generate", check)
     expect(page.get_by_label("API key")).to_be_hidden()
-    page.get_by_role("button", name="Generate").click()
+    page.locator("#generate").click()
     expect(page.get_by_label("API key")).to_be_focused()
     page.keyboard.type("open sesame")
     page.keyboard.press("Enter")
     answer(page)
     expect(page.get_by_label("API key")).to_be_hidden()
-    page.get_by_role("button", name="Copy as curl").click()
-    command = page.evaluate("navigator.clipboard.readText()")
+    command = copied(page, "curl")
     assert "sesame" not in command
     assert "Authorization: Bearer $COSDPO_API_KEY" in shlex.split(command)
     assert page.evaluate("localStorage.length") == 0
@@ -363,8 +270,8 @@ def test_side_by_side_streams_both_and_shows_where_they_part(visit: Open) -> Non
     expect(page.locator(".shared")).to_have_text("")
 
 
-def test_nothing_comes_from_elsewhere_and_nothing_old(served: Callable[[FakeBackend], str]) -> None:
-    address = served(FakeBackend())
+def test_nothing_comes_from_elsewhere_and_nothing_old(service: tuple[str]) -> None:
+    _, address = service
     for path in ("/", "/playground/app.js", "/playground/style.css"):
         headers = httpx.get(address + path).raise_for_status().headers
         assert headers["content-security-policy"] == "default-src 'self'"
@@ -379,19 +286,16 @@ def test_curl_and_python_ask_for_the_same_answer(visit: Open) -> None:
     page = visit().page
     page.get_by_label("Prompt").fill("It's \"quoted\" $HOME `date` \\ \n and Zoë's.")
     slider(page).press("ArrowRight")
-    shown = answer(page)
-    page.get_by_role("button", name="Copy as curl").click()
-    curl = shlex.split(page.evaluate("navigator.clipboard.readText()"))
+    text = answer(page)
+    curl = shlex.split(copied(page, "curl"))
     assert curl[0] == "curl"
     headers = dict(curl[k + 1].split(": ") for k, word in enumerate(curl) if word == "-H")
     body = curl[curl.index("-d") + 1]
     assert json.loads(body)["prompt"] == "It's \"quoted\" $HOME `date` \\ \n and Zoë's."
-    assert httpx.post(curl[1], content=body, headers=headers).raise_for_status().json()["text"].strip() == shown.strip()
-    page.get_by_role("button", name="Copy as Python").click()
-    expect(page.get_by_role("button", name="Copied")).to_have_count(2)
+    assert httpx.post(curl[1], content=body, headers=headers).raise_for_status().json()["text"].strip() == text.strip()
     printed: list[str] = []
-    exec(page.evaluate("navigator.clipboard.readText()"), {"print": printed.append})
-    assert printed[0].strip() == shown.strip()
+    exec(copied(page, "Python"), {"print": printed.append})
+    assert printed[0].strip() == text.strip()
 
 
 def test_code_is_shown_where_the_clipboard_is_closed(visit: Open) -> None:
@@ -444,7 +348,7 @@ def test_five_objectives_have_a_slider_each_and_shares_that_sum_to_one(visit: Op
     page.get_by_role("slider", name="Importance of positivity").fill("80")
     answer(page)
     assert opened.backend.wanted[-1].trade_off.weights == [0.5, 0.125, 0.125, 0.125, 0.125]
-    assert [field.input_value() for field in page.locator(".each .weight").all()] == ["0.5", *4 * ["0.125"]]
+    assert shown(page) == ["0.5", *4 * ["0.125"]]
     expect(page.locator(".point .line")).to_have_count(35)
 
 
@@ -458,64 +362,14 @@ def test_without_a_front_the_rest_works(visit: Open) -> None:
     forget(opened.complaints, "404")
 
 
-def ranks(page: Any) -> list[int]:
-    """Documents from 0 in the order shown."""
-    return [int(name.split()[1]) - 1 for name in page.locator(".ranked tbody th").all_inner_texts()]
-
-
-def test_ranker_reorders_and_says_how_far_from_the_base(visit: Open) -> None:
-    opened = visit(2, "ranking")
-    page, documents = opened.page, opened.backend.documents
-    expect(page.locator(".ranked tbody tr")).to_have_count(12)
-    expect(page.locator(".facts")).to_contain_text("of 12 documents")
-    base = (-documents[:, 0]).argsort().tolist()
-    for key, weights in (("Home", (1, 0)), ("End", (0, 1))):
-        page.get_by_role("slider", name="Trade-off between quality and clicks").press(key)
-        order = (-(documents[:, 0] + 2 * documents[:, 1:3] @ weights)).argsort().tolist()
-        expect(page.locator(".ranked tbody th").first).to_have_text(f"document {order[0] + 1}")
-        assert ranks(page) == order
-        up = base.index(order[0])
-        expect(page.locator(".ranked tbody td.up, .ranked tbody td.same, .ranked tbody td.down").first).to_have_text(
-            f"\u25b2 {up}" if up else "\u2013"
-        )
-
-
-def test_own_list_is_ranked_or_refused_in_words(visit: Open) -> None:
-    page = visit(2, "ranking").page
-    page.get_by_text("Use your own list").click()
-    area = page.get_by_label("Documents as CSV")
-    area.fill("1,0,0,0,0,0,0,0\n2;0;0;0;0;0;0;0\n0,9,0,0,0,0,0,0")
-    page.get_by_role("button", name="Rank").click()
-    expect(page.locator(".ranked tbody tr")).to_have_count(3)
-    assert ranks(page) == [2, 1, 0]
-    area.fill("1,2\n3,x")
-    page.get_by_role("button", name="Rank").click()
-    expect(page.locator(".column .notice")).to_have_text("Document 1 has 2 numbers; this ranker reads 8 features.")
-    area.fill("1,2,3,4,5,6,7,x")
-    page.get_by_role("button", name="Rank").click()
-    expect(page.locator(".column .notice")).to_contain_text("Document 1 has \u201cx\u201d where a number should be")
-
-
-def test_ranker_without_an_example_waits_for_the_readers_list(visit: Open) -> None:
-    opened = visit(2, "ranking", measured=False)
-    opened.page.get_by_label("Documents as CSV").fill("size,age,links\n1,0,0\n0,5,0")
-    opened.page.get_by_role("button", name="Rank").click()
-    expect(opened.page.locator(".ranked tbody tr")).to_have_count(2)
-    assert ranks(opened.page) == [1, 0]
-    assert opened.page.locator(".ranked thead .feature").all_inner_texts() == ["size", "age"]  # links do not differ
-    forget(opened.complaints, "404")
-
-
-@pytest.mark.parametrize("how", [(2,), (3,), (5,), (2, "ranking")])
-def test_controls_have_names_and_the_page_fits_its_window(visit: Open, how: tuple[Any, ...]) -> None:
-    """Names by the browser's own accessibility tree, with everything opened; no sideways scrolling at either width."""
-    page = visit(*how).page
+@pytest.mark.parametrize("kind", KINDS[:4])
+def test_controls_have_names(visit: Open, kind: tuple[Any, ...]) -> None:
+    """By the browser's own accessibility tree, with everything opened, which leaves a narrow page its width."""
+    page = visit(*kind).page
     page.get_by_label("Side by side").check()
-    for width in (375, 1400):
-        page.set_viewport_size({"width": width, "height": 900})
-        page.evaluate("() => new Promise(requestAnimationFrame)")
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.set_viewport_size({"width": 360, "height": 800})
     page.evaluate("document.querySelectorAll('details').forEach((node) => (node.open = true))")
+    assert place(page) == (0, 360)
     tree = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
     controls = {"button", "link", "checkbox", "radio", "slider", "spinbutton", "textbox", "combobox", "region", "group"}
     named = [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in tree if not node["ignored"]]
@@ -536,16 +390,3 @@ def test_screen_reader_hears_sentences_and_not_every_word(visit: Open) -> None:
     assert spoken[0] == "Generating"
     assert spoken[-1] == "Finished, 20 tokens."
     assert len(spoken) < 6
-
-
-def eventually(holds: Callable[[], bool]) -> None:
-    """Waits up to five seconds for what happens in the server's thread."""
-    end = time.monotonic() + 5
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def forget(complaints: list[str], status: str) -> None:
-    """Drops what the browser logs of a refusal that the test provoked."""
-    complaints[:] = [text for text in complaints if f"responded with a status of {status}" not in text]
