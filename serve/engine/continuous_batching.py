@@ -7,7 +7,6 @@ steps sequences join, leave, and are cancelled.
 from __future__ import annotations
 
 import time
-from functools import lru_cache
 
 import numpy as np
 import torch
@@ -47,7 +46,6 @@ class ContinuousBatching:
         if backend is None:
             raise InputError("serving needs a fast tokenizer (a tokenizer.json); convert the base model's tokenizer")
         self.decoder = TokenDecoder(backend)
-        self.text_of = lru_cache(maxsize=65536)(lambda token: str(backend.decode([token], skip_special_tokens=False)))
         self.ends = _end_tokens(scorer, tokenizer)
         self.end_ids = torch.tensor(sorted(self.ends), dtype=torch.long, device=scorer.device)
         self.conditioner = Conditioner(scorer)
@@ -102,7 +100,7 @@ class ContinuousBatching:
             ratio=c,
             room=room,
             rows=rows,
-            text=TextStream(self.decoder, request.sampling.stop),
+            text=TextStream(self.decoder, request.sampling.stop, request.sampling.logprobs is not None),
             grammar=self.grammars.grammar(schema) if (schema := request.sampling.json_schema) is not None else None,
             uniforms=uniforms(request.sampling.seed, room if request.sampling.temperature > 0 else 0),
         )
@@ -195,12 +193,14 @@ class ContinuousBatching:
         count = min(max(top_counts), self.vocabulary)
         chosen = tokens[told]
         own, top, ids = (t.tolist() for t in log_probabilities(logits, chosen, count))
+        named = self.decoder.bytes_of.named
         return {
             i: TokenLogprob(
                 token,
-                self.text_of(token),
+                "",
+                b"",
                 own[n],
-                tuple((t, self.text_of(t), p) for t, p in zip(ids[n][:k], top[n][:k], strict=True)),
+                tuple((t, named(t), p) for t, p in zip(ids[n][:k], top[n][:k], strict=True)),
             )
             for n, (i, token, k) in enumerate(zip(told, chosen.tolist(), top_counts, strict=True))
         }

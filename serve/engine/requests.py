@@ -72,8 +72,12 @@ class TokenLogprob:
 
     token: int
     text: str
+    """What of the text is this token's; a character that several tokens make is the last one's."""
+    utf8: bytes
+    """The same in UTF-8, but each token has its own bytes of such a character."""
     logprob: float
-    top: tuple[tuple[int, str, float], ...]
+    top: tuple[tuple[int, bytes, float], ...]
+    """The likeliest tokens, what each stands for within a text, and their log-probabilities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,9 @@ class Chunk:
     """A piece of an answer."""
 
     text: str
-    """May be empty in the last chunk only."""
+    """May be empty in the last chunk, and where a token is told that has none."""
     logprobs: tuple[TokenLogprob, ...]
+    """If asked for: of the tokens of `text`, whose texts add up to it."""
     finish_reason: FinishReason | None
     """Set in the last chunk."""
     usage: Usage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from cosdpo.arrays import Floats, Integers
 from serve.engine.grammars import Grammar
@@ -12,6 +12,7 @@ from serve.engine.prefixes import Prefix
 from serve.engine.requests import Chunk, FinishReason, Generation, TokenLogprob, Usage
 from serve.engine.row_conditioning import RowConditioning
 from serve.engine.text_stream import TextStream
+from serve.engine.token_texts import without_beginning
 
 Emit = Callable[[Chunk | Exception], None]
 """Takes the chunks of an answer, or the error that ended it."""
@@ -61,6 +62,9 @@ class Sequence:
     cached_tokens: int = 0
     cancelled: bool = False
     _logprobs: list[TokenLogprob] = field(default_factory=list)
+    """Of tokens that are not told yet."""
+    _untold: str = ""
+    """Text that is certain, of tokens that are not told yet."""
 
     @property
     def reserved(self) -> int:
@@ -80,8 +84,7 @@ class Sequence:
         if len(self.tokens) >= self.room:
             return self.finish("stop" if self.grammar is not None and self.grammar.complete() else "length", text)
         if text:
-            self.emit(Chunk(text, tuple(self._logprobs), None, self._usage()))
-            self._logprobs.clear()
+            self._give(text)
         return None
 
     def finish(self, reason: FinishReason, text: str = "") -> FinishReason:
@@ -89,7 +92,7 @@ class Sequence:
         text += self.text.finish(self.tokens)
         if self.text.stopped:
             reason = "stop"
-        self.emit(Chunk(text, tuple(self._logprobs), reason, self._usage()))
+        self._give(text, reason)
         return reason
 
     def _usage(self) -> Usage:
@@ -99,3 +102,34 @@ class Sequence:
             completion_tokens=len(self.tokens),
             base_tokens=len(self.tokens) if len(self.rows) == 2 else 0,
         )
+
+    def _give(self, text: str, reason: FinishReason | None = None) -> None:
+        """Gives out `text`; if log-probabilities are asked for, so much of it as whole tokens make."""
+        logprobs: tuple[TokenLogprob, ...] = ()
+        if self.text.shares is not None:
+            logprobs = self._told(text, reason is not None)
+            text = "".join(token.text for token in logprobs)
+        if text or logprobs or reason is not None:
+            self.emit(Chunk(text, logprobs, reason, self._usage()))
+
+    def _told(self, text: str, last: bool) -> tuple[TokenLogprob, ...]:
+        """Log-probabilities of tokens whose text is given out with `text` after all that was before.
+
+        Tokens of a stop string are not told, and of one that begins before it what is before it. So a token that also
+        begins a character waits for that.
+        """
+        shares = self.text.shares or []
+        self._untold += text
+        told: list[TokenLogprob] = []
+        for share, own in shares:
+            if not last or self.text.stopped:
+                ended = without_beginning(own)
+                behind = len(share) - len(self._untold)
+                if not self._untold or (not last and (behind > 0 or (behind == 0 and ended != own))):
+                    break
+                if behind >= 0:
+                    share, own = self._untold, ended[: len(ended) - len(share[len(self._untold) :].encode())]
+            self._untold = self._untold[len(share) :]
+            told.append(replace(self._logprobs[len(told)], text=share, utf8=own))
+        del shares[: len(told)], self._logprobs[: len(told)]
+        return tuple(told)

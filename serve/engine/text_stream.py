@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from serve.engine.token_texts import BROKEN, TokenBytes, shares
+
 
 class TokenDecoder:
     """A tokenizer's way back from tokens to text."""
@@ -16,11 +18,10 @@ class TokenDecoder:
     def __init__(self, tokenizer: Any) -> None:
         """`tokenizer`: the tokenizers.Tokenizer behind a fast tokenizer."""
         self.tokenizer = tokenizer
+        self.bytes_of = TokenBytes(tokenizer)
         # A run of byte tokens is decoded as one: another byte can turn all of it into replacement characters. Special
         # tokens are left out before that, so that a run goes on behind them.
-        special = [token for token, added in tokenizer.get_added_tokens_decoder().items() if added.special]
-        in_bytes = [tokenizer.token_to_id(f"<0x{byte:02X}>") for byte in range(256)]
-        self.open = frozenset(special) | frozenset(token for token in in_bytes if token is not None)
+        self.open = frozenset(self.bytes_of.special) | frozenset(self.bytes_of.in_bytes)
 
     def __call__(self, tokens: list[int]) -> str:
         """Their text, without special tokens."""
@@ -29,16 +30,19 @@ class TokenDecoder:
 
     def certain(self, tokens: list[int], text: str) -> bool:
         """Whether no later token can change the text of these."""
-        return tokens[-1] not in self.open and not text.endswith("\ufffd")
+        return tokens[-1] not in self.open and not text.endswith(BROKEN)
 
 
 class TextStream:
     """The text of one answer; ends where the first of its stop strings is complete, which is not part of it."""
 
-    def __init__(self, decoder: TokenDecoder, stops: tuple[str, ...] = ()) -> None:
+    def __init__(self, decoder: TokenDecoder, stops: tuple[str, ...] = (), shared: bool = False) -> None:
+        """`shared`: whether to tell what of the text is whose token's."""
         self.decoder = decoder
         self.stops = stops
         self.stopped = False
+        self.shares: list[tuple[str, bytes]] | None = [] if shared else None
+        """Text and bytes of each token so far whose text is certain, stop strings and what is held back included."""
         # Tokens are decoded together with those before them, for a tokenizer may drop the space that opens a text.
         self._before: list[int] = []
         self._before_text = ""
@@ -53,6 +57,7 @@ class TextStream:
         if not self.decoder.certain(self._new, text):
             return ""
         piece = text[len(self._before_text) :]
+        self._share(piece)
         self._before, self._new = self._new, []
         self._before_text = self.decoder(self._before)
         self._decoded += len(piece)
@@ -62,9 +67,15 @@ class TextStream:
         """The rest, given all tokens of the answer."""
         if self.stopped:
             return ""
-        certain = self._unstopped(self.decoder(tokens)[self._decoded :])
+        piece = self.decoder(tokens)[self._decoded :]
+        self._share(piece)
+        certain = self._unstopped(piece)
         rest, self._held = self._held, ""
         return certain + rest
+
+    def _share(self, piece: str) -> None:
+        if self.shares is not None:
+            self.shares += shares([self.decoder.bytes_of(token) for token in self._new], piece)
 
     def _unstopped(self, piece: str) -> str:
         """What of the text up to this piece is before every stop string, and surely not the beginning of one."""

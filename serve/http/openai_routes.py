@@ -14,6 +14,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from serve.engine.requests import FinishReason, SamplingParams, TokenLogprob
+from serve.http import logprobs
 from serve.http.answering import AnswerStream, answering, service_of
 from serve.http.backend import TextRequest
 from serve.http.openai_schema import ChatBody, ChatSent, CompletionBody, CompletionSent, OpenAIBody, StreamOptions
@@ -52,12 +53,12 @@ async def completions(body: CompletionBody, request: Request) -> Any:
     offsets = [0] * (len(wanted.prompts) * wanted.n)
 
     def choice(
-        index: int, text: str, logprobs: Sequence[TokenLogprob], finish_reason: FinishReason | None
+        index: int, text: str, told: Sequence[TokenLogprob], finish_reason: FinishReason | None
     ) -> dict[str, Any]:
         likely: dict[str, Any] | None = None
         if body.logprobs is not None:
-            likely = _completion_logprobs(logprobs, offsets[index], body.logprobs)
-            offsets[index] += sum(len(token.text) for token in logprobs)
+            likely = logprobs.of_completion(told, offsets[index], body.logprobs)
+            offsets[index] += sum(len(token.text) for token in told)
         return {"index": index, "text": text, "logprobs": likely, "finish_reason": finish_reason}
 
     return await _answered(body, request, answer, choice, "text_completion", "text_completion")
@@ -80,12 +81,13 @@ async def chat(body: ChatBody, request: Request) -> Any:
     opened = [False] * wanted.n
 
     def choice(
-        index: int, text: str, logprobs: Sequence[TokenLogprob], finish_reason: FinishReason | None
+        index: int, text: str, told: Sequence[TokenLogprob], finish_reason: FinishReason | None
     ) -> dict[str, Any]:
         opening = {} if wanted.stream and opened[index] else {"role": "assistant"}
         opened[index] = True
         message = {**opening, "content": text} if wanted.stream else {**opening, "content": text, "refusal": None}
-        likely = None if not body.logprobs else {"content": [_chat_logprob(t) for t in logprobs], "refusal": None}
+        content = [logprobs.of_chat(token) for token in told]
+        likely = {"content": content, "refusal": None} if body.logprobs else None
         body_key = "delta" if wanted.stream else "message"
         return {"index": index, body_key: message, "logprobs": likely, "finish_reason": finish_reason}
 
@@ -160,24 +162,3 @@ def _usage(answer: AnswerStream) -> dict[str, Any]:
         "total_tokens": used.prompt_tokens + used.completion_tokens,
         "prompt_tokens_details": {"cached_tokens": used.cached_tokens},
     }
-
-
-def _completion_logprobs(tokens: Sequence[TokenLogprob], start: int, top: int) -> dict[str, Any]:
-    offsets = [start]
-    for token in tokens:
-        offsets.append(offsets[-1] + len(token.text))
-    return {
-        "tokens": [token.text for token in tokens],
-        "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [{text: logprob for _, text, logprob in token.top} for token in tokens] if top else None,
-        "text_offset": offsets[:-1],
-    }
-
-
-def _chat_logprob(token: TokenLogprob) -> dict[str, Any]:
-    top = [_named(text, logprob) for _, text, logprob in token.top]
-    return {**_named(token.text, token.logprob), "top_logprobs": top}
-
-
-def _named(text: str, logprob: float) -> dict[str, Any]:
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}

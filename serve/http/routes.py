@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from fastapi import APIRouter, Request, Response
 
-from serve.engine.requests import SamplingParams, TokenLogprob, Usage
+from serve.engine.requests import SamplingParams, Usage
 from serve.http.answering import AnswerStream, GeneratedText, answering, service_of
 from serve.http.backend import TextRequest
 from serve.http.limits import check_candidates, check_features
+from serve.http.logprobs import of_generation
 from serve.http.response_format import schema_of
 from serve.http.schema import (
     FrontSent,
@@ -80,7 +81,7 @@ async def generate(body: GenerateBody, request: Request) -> Any:
         **_head(answer.id, answer.policy),
         **_tail(answer, text),
         "text": text.text,
-        "logprobs": _logprobs(text) if body.logprobs is not None else None,
+        "logprobs": _told(text) if body.logprobs is not None else None,
     }
 
 
@@ -153,7 +154,7 @@ async def _pieces(answer: AnswerStream) -> AsyncGenerator[dict[str, Any], None]:
         piece: dict[str, Any] = {"id": answer.id, "checkpoint": answer.policy.checkpoint, "text": chunk.text}
         text = GeneratedText(chunk.text, list(chunk.logprobs), chunk.finish_reason)
         if answer.wanted.sampling.logprobs is not None:
-            piece["logprobs"] = _logprobs(text)
+            piece["logprobs"] = _told(text)
         piece["finish_reason"] = chunk.finish_reason
         if chunk.finish_reason is not None:
             piece |= {**_head(answer.id, answer.policy), **_tail(answer, text)}
@@ -170,10 +171,5 @@ def _tail(answer: AnswerStream, text: GeneratedText) -> dict[str, Any]:
     return {"finish_reason": text.finish_reason, "usage": {**asdict(used), "total_tokens": total}}
 
 
-def _logprobs(text: GeneratedText) -> list[dict[str, Any]]:
-    return [_logprob(token) for token in text.logprobs]
-
-
-def _logprob(token: TokenLogprob) -> dict[str, Any]:
-    top = [{"token": i, "text": text, "logprob": logprob} for i, text, logprob in token.top]
-    return {"token": token.token, "text": token.text, "logprob": token.logprob, "top": top}
+def _told(text: GeneratedText) -> list[dict[str, Any]]:
+    return [of_generation(token) for token in text.logprobs]

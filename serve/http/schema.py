@@ -123,13 +123,15 @@ class TopSent(Sent):
     token: int
     """Its id."""
     text: str
-    """Its text."""
+    """What it stands for within a text; bytes:\\xe6 where its bytes make no character."""
+    bytes: list[int]
+    """The same as bytes."""
     logprob: float
     """Its log-probability."""
 
 
 class LogprobSent(TopSent):
-    """A token that came."""
+    """A token that came: the texts of all tokens add up to the answer, and a character of several is the last one's."""
 
     top: list[TopSent]
     """The likeliest tokens in its place."""

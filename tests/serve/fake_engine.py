@@ -44,8 +44,8 @@ class FakeStream:
             text = engine.tokenizer.decode([token])
             logprobs: tuple[TokenLogprob, ...] = ()
             if request.sampling.logprobs is not None:
-                top = tuple((token + j, f"t{j}", -(k + 1 + j) / 4) for j in range(request.sampling.logprobs))
-                logprobs = (TokenLogprob(token, text, -(k + 1) / 4, top),)
+                top = tuple((token + j, f"t{j}".encode(), -(k + 1 + j) / 4) for j in range(request.sampling.logprobs))
+                logprobs = (TokenLogprob(token, text, text.encode(), -(k + 1) / 4, top),)
             last = k + 1 == request.max_new_tokens
             usage = Usage(len(request.prompt), 1, k + 1, 0)
             engine.tokens += 1

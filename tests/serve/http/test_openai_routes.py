@@ -51,7 +51,9 @@ async def test_completions(serve: Serve) -> None:
     assert choice.logprobs.tokens is not None
     assert "".join(choice.logprobs.tokens) == choice.text
     assert choice.logprobs.text_offset == [0, len("<bos>"), len("<bos>q")]
-    assert choice.logprobs.top_logprobs == [{"t0": -(k + 1) / 4, "t1": -(k + 2) / 4} for k in range(3)]
+    assert choice.logprobs.top_logprobs == [
+        {token: -(k + 1) / 4, "t1": -(k + 2) / 4} for k, token in enumerate(["<bos>", "q", ":"])
+    ]
     assert made.usage is not None
     assert (made.usage.prompt_tokens, made.usage.completion_tokens, made.usage.total_tokens) == (8, 3, 11)
     assert made.usage.prompt_tokens_details is not None
@@ -134,7 +136,7 @@ async def test_chat(serve: Serve) -> None:
     assert choice.logprobs is not None
     assert choice.logprobs.content is not None
     first = choice.logprobs.content[0]
-    assert (first.token, first.logprob, first.top_logprobs[0].token) == ("<bos>", -0.25, "t0")
+    assert (first.token, first.logprob, first.top_logprobs[0].token) == ("<bos>", -0.25, "<bos>")
     assert bytes(first.bytes or []) == b"<bos>"
     assert made.object == "chat.completion"
 

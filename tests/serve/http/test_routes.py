@@ -42,7 +42,9 @@ async def test_a_text(serve: Serve) -> None:
     }  # fmt: skip
     assert body["text"].endswith("q: cat\n")
     assert [t["logprob"] for t in body["logprobs"]] == [-(k + 1) / 4 for k in range(8)]
-    assert body["logprobs"][0]["top"][1] == {"token": sent.prompt[0] + 1, "text": "t1", "logprob": -0.5}
+    assert body["logprobs"][0]["top"][1] == {
+        "token": sent.prompt[0] + 1, "text": "t1", "bytes": [116, 49], "logprob": -0.5,
+    }  # fmt: skip
     name, _, digest = body["checkpoint"].rpartition("-")
     assert name == "tiny-run"
     assert len(digest) == 12
