@@ -11,16 +11,21 @@ trained model. Prompts are random tokens. All runs in this process, on --threads
   cosdpo.models.generation or by transformers' generate of the plain base, whichever is faster.
 - vs_bare_forward: against the plain base's forward pass alone (body and head, keys and values cached, no sampling) with
   as many rows of the same lengths, by transformers' dynamic or static cache, whichever is faster.
+- structured_vs_free: all answers following a JSON schema, against the same requests free, as many tokens each; with the
+  checkpoint's tokenizer, or a byte-level one of as many tokens.
 
 Prints a table; ends with one JSON line of ratios.
 """
 
 import argparse
 import asyncio
+import itertools
 import json
 import os
+import string
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -39,6 +44,11 @@ from cosdpo.models.packing import ATTENTION
 from serve.engine import Engine, EngineSettings
 from serve.engine.requests import Generation, SamplingParams
 
+ROWS = {"id": {"type": "integer"}, "text": {"type": "string"}, "kind": {"enum": ["first", "second"]}}
+LONG_LIST = json.dumps(
+    {"type": "array", "minItems": 1000, "items": {"type": "object", "properties": ROWS, "required": [*ROWS]}}
+)
+"""A schema whose answers are as long as they may."""
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 Run = Callable[[], int]
 """Answers all requests; returns how many tokens it made."""
@@ -69,6 +79,22 @@ def random_gpt2() -> tuple[LanguageScorer, PreTrainedTokenizerBase]:
     words = Tokenizer(models.WordLevel({f"w{i}": i for i in range(shape.vocab_size)}, unk_token="w0"))
     words.pre_tokenizer, words.decoder = pre_tokenizers.WhitespaceSplit(), decoders.WordPiece()
     return scorer.eval(), PreTrainedTokenizerFast(tokenizer_object=words, unk_token="w0", eos_token="w50256")
+
+
+def byte_level(vocabulary: int) -> PreTrainedTokenizerFast:
+    """A tokenizer of all bytes, many words of four letters, and an end token, the last."""
+    letters = [*pre_tokenizers.ByteLevel.alphabet()]
+    words = ["".join(word) for word in itertools.islice(itertools.product(string.ascii_lowercase, repeat=4), 2**16)]
+    entries = [*letters, *words[: vocabulary - 257], "<end>"]
+    tokenizer = Tokenizer(models.BPE({entry: i for i, entry in enumerate(entries)}, []))
+    tokenizer.pre_tokenizer, tokenizer.decoder = pre_tokenizers.ByteLevel(False), decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>")
+
+
+def followed(wanted: Sequence[Generation], schema: str | None) -> list[Generation]:
+    """The requests with a schema, or without one and without an end of their own."""
+    how = {"json_schema": schema, "ignore_eos": schema is None}
+    return [replace(request, sampling=replace(request.sampling, **how)) for request in wanted]
 
 
 def requests(prompts: Sequence[Prompt], weights: Sequence[float], lengths: Sequence[int], card) -> list[Generation]:
@@ -138,7 +164,7 @@ def read_arguments() -> argparse.Namespace:
 
 
 def main() -> None:
-    """All four comparisons."""
+    """All comparisons."""
     torch.set_num_threads(arguments.threads)
     if arguments.checkpoint is not None:
         scorer = LanguageScorer.load(arguments.checkpoint)
@@ -158,10 +184,10 @@ def main() -> None:
     mixed_lengths = random.integers(tokens // 6, 2 * tokens, n).tolist()
     weights = torch.tensor([[w, 1 - w] for w in spread], dtype=torch.float32)
 
-    def engine(**changes: int) -> Engine:
+    def engine(words: PreTrainedTokenizerBase = tokenizer, **changes: int) -> Engine:
         # No prompts are kept from run to run: every run encodes its own.
         limits = {"max_running": 2 * n, "kv_tokens": 512 * n, "prefix_tokens": 0, "threads": arguments.threads}
-        made = Engine(scorer, tokenizer, EngineSettings(**(limits | changes)))
+        made = Engine(scorer, words, EngineSettings(**(limits | changes)))
         made.start()
         return made
 
@@ -211,6 +237,13 @@ def main() -> None:
         ratios["vs_static_batches"] = speed["engine, mixed lengths"] / static
         ratios["vs_static_batches_same_rows"] = speed["engine of 8 rows, mixed lengths"] / static
         few_rows.stop()
+    if wanted("structured_vs_free"):
+        speller = engine(tokenizer if arguments.checkpoint is not None else byte_level(vocabulary))
+        plain = requests(prompts, spread, [tokens] * n, scorer.card)
+        free, held = (serve(speller, followed(plain, schema)) for schema in (None, LONG_LIST))
+        speed = rates({"engine, free": free, "engine, all of a JSON schema": held}, arguments.repeats)
+        ratios["structured_vs_free"] = speed["engine, all of a JSON schema"] / speed["engine, free"]
+        speller.stop()
     running.stop()
     print(json.dumps({name: round(ratio, 3) for name, ratio in ratios.items()}))
 

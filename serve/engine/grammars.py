@@ -166,6 +166,8 @@ class TokenMasks:
 
 
 def _reason(matcher: LLMatcher) -> str:
+    if matcher.get_error().startswith("NoExtension"):
+        return "nothing fulfils it"
     return " ".join(matcher.get_error().partition("<")[0].split())[:200]
 
 
