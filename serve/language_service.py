@@ -145,22 +145,22 @@ class LanguageService(ServedCheckpoint):
 
     def _generations(self, wanted: TextRequest, index: int, policy: EffectivePolicy) -> list[Generation]:
         """What the engine is asked for: the continuations of prompt `index`."""
-        prompt, place = wanted.prompts[index], wanted.place(index)
-        text = prompt if isinstance(prompt, str) else rendered(self.tokenizer, prompt, self.largest)
-        ids = self._tokens(text, place, wanted.prompt_field)
+        ids, place = self._prompt(wanted, index), wanted.place(index)
         room = self.room - len(ids)
         if room < 1:
             raise self._too_long(wanted.prompt_field, f"{place} has {len(ids)}; shorten it")
         if room < (wanted.max_new_tokens or 1):
             asked = f"{wanted.length_field} asks for {wanted.max_new_tokens}; lower it"
             raise self._too_long(wanted.length_field, f"{place} has {len(ids)} and {asked}")
+        most = min(wanted.default_new_tokens, room) if wanted.max_new_tokens is None else wanted.max_new_tokens
         seed = wanted.sampling.seed
         return [
             Generation(
                 prompt=tuple(ids),
                 weights=tuple(policy.weights),
                 temperature=tuple(policy.temperature),
-                max_new_tokens=wanted.max_new_tokens or min(wanted.default_new_tokens, room),
+                max_new_tokens=most,
+                echo=wanted.echo,
                 sampling=replace(wanted.sampling, seed=None if seed is None else (seed + i) % 2**63),
             )
             for i in range(wanted.n)
@@ -185,6 +185,22 @@ class LanguageService(ServedCheckpoint):
                 raise ServiceError(400, message, param=param, code="context_length_exceeded") from None
             raise
         return streams
+
+    def _prompt(self, wanted: TextRequest, index: int) -> list[int]:
+        """Prompt `index` as token ids."""
+        prompt, place = wanted.prompts[index], wanted.place(index)
+        if isinstance(prompt, list):
+            size = int(self.scorer.embed.weight.shape[0])
+            if max(prompt) >= size:
+                message = f"{place}: {max(prompt)} is no token of this model, whose tokens are 0 to {size - 1}"
+                raise ServiceError(400, message, param=wanted.prompt_field)
+            return prompt
+        template = self.card.prompt_template
+        if wanted.echo and template != "{prompt}":
+            message = f"echo: this model reads prompts within {template!r}; send token ids, which are taken as they are"
+            raise ServiceError(400, message, param="echo")
+        text = prompt if isinstance(prompt, str) else rendered(self.tokenizer, prompt, self.largest)
+        return self._tokens(text, place, wanted.prompt_field)
 
     def _tokens(self, prompt: str, place: str, param: str) -> list[int]:
         """A prompt in the checkpoint's template, as token ids; `place` is what messages call it."""

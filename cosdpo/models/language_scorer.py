@@ -128,6 +128,15 @@ class LanguageScorer(FrozenScorer):
         return self.rescaled_to_each(contexts, weights, temperatures, [c])[0]
 
     @torch.no_grad()
+    def predictors(
+        self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, c: float
+    ) -> Tensor:
+        """Final hidden states [T, H] whose logits predict the responses' tokens at a multiple c of the trained
+        temperature: the first of every candidate, then the others.
+        """
+        return self._predictors_at_each(contexts, weights, temperatures, [c])[0]
+
+    @torch.no_grad()
     def rescaled_to_each(
         self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, ratios: Sequence[float]
     ) -> list[Tensor]:
@@ -142,13 +151,19 @@ class LanguageScorer(FrozenScorer):
             ratios: the c, wanted over trained temperature, which share one pass of the tuned model and one of the base;
                 1 is the tuned model alone, infinity the base alone.
         """
+        hidden = self._predictors_at_each(contexts, weights, temperatures, ratios)
+        return [self._scores(contexts, predictors) for predictors in hidden]
+
+    def _predictors_at_each(
+        self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, ratios: Sequence[float]
+    ) -> list[Tensor]:
         cache = self._prompts(contexts)
         tuned = self._tuned(contexts, weights, temperatures, cache)
         if set(ratios) == {1}:
-            return [self._scores(contexts, tuned)] * len(ratios)
+            return [tuned] * len(ratios)
         base = self._predictors(contexts, None, None, cache, tuned=False)
         # The head is linear and frozen: mixing the hidden states mixes the logits.
-        return [self._scores(contexts, tuned if c == 1 else rescale(tuned, base, c)) for c in ratios]
+        return [tuned if c == 1 else rescale(tuned, base, c) for c in ratios]
 
     @torch.no_grad()
     def divergence(

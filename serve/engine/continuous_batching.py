@@ -18,6 +18,7 @@ from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio
 from serve.engine.attention import PrefillChunk
 from serve.engine.decoding_batch import DecodingBatch
+from serve.engine.echoes import Echoes
 from serve.engine.engine_settings import EngineSettings
 from serve.engine.grammars import Grammars, TokenMasks
 from serve.engine.kv_memory import KvMemory, KvShape
@@ -56,6 +57,7 @@ class ContinuousBatching:
         self.memory = KvMemory(KvShape.of(scorer.body.config, self.run.dtype, scorer.device), settings.kv_tokens)
         self.prefixes = Prefixes(self.memory, settings.prefix_tokens)
         self.scheduler = Scheduler(self.memory, self.prefixes, settings)
+        self.echoes = Echoes(scorer, lambda hidden, *of: self._likely(self.run.logits(hidden), *of))
         self.batch: DecodingBatch | None = None
         self.stats = EngineStats(kv_tokens=settings.kv_tokens)
         self._changed = False
@@ -100,7 +102,10 @@ class ContinuousBatching:
             ratio=c,
             room=room,
             rows=rows,
-            text=TextStream(self.decoder, request.sampling.stop, request.sampling.logprobs is not None),
+            # A prompt that is told back may hold what ends the answer.
+            text=TextStream(
+                self.decoder, () if request.echo else request.sampling.stop, request.sampling.logprobs is not None
+            ),
             grammar=self.grammars.grammar(schema) if (schema := request.sampling.json_schema) is not None else None,
             uniforms=uniforms(request.sampling.seed, room if request.sampling.temperature > 0 else 0),
         )
@@ -113,20 +118,29 @@ class ContinuousBatching:
 
     def add(self, sequence: Sequence) -> None:
         """Queues a sequence."""
-        self.scheduler.waiting.append(sequence)
+        (self.echoes if sequence.request.echo else self.scheduler).waiting.append(sequence)
+
+    def everyone(self) -> list[Sequence]:
+        """All sequences."""
+        return [*self.scheduler.everyone(), *self.echoes.waiting]
+
+    @property
+    def waiting(self) -> int:
+        """Sequences that are not admitted yet."""
+        return len(self.scheduler.waiting) + len(self.echoes.waiting)
 
     @property
     def busy(self) -> bool:
         """Whether there is a sequence to work on."""
-        scheduler = self.scheduler
-        return bool(scheduler.running or scheduler.preparing or scheduler.waiting)
+        return bool(self.scheduler.running or self.scheduler.preparing or self.waiting)
 
     @torch.inference_mode()
     def step(self) -> None:
         """Takes in what has come, runs the model once and gives out a token per sequence."""
         began = time.perf_counter()
-        for sequence in [s for s in self.scheduler.everyone() if s.cancelled]:
+        for sequence in [s for s in self.everyone() if s.cancelled]:
             self._leave(sequence, "cancelled")
+        self._echo()
         self.scheduler.admit()
         making = self.scheduler.begin_prefixes()
         joined = self.scheduler.join()
@@ -146,6 +160,15 @@ class ContinuousBatching:
                 self._sample(self.batch, self.run.logits(self.batch.mixed(hidden[: len(self.batch.rows)])))
             self._counts["steps"] += 1
         self.stats = self._snapshot(time.perf_counter() - began)
+
+    def _echo(self) -> None:
+        """Tells prompts back; their sequences then wait for admission, or want no more."""
+        for sequence in self.echoes.step(self.settings.score_tokens):
+            if sequence.room:
+                self.scheduler.waiting.append(sequence)
+            else:
+                sequence.finish("length")
+                self._counts["finished"] += 1
 
     def _opening(self, row: DecodingRow) -> PrefillChunk:
         """The last prompt token and the soft tokens after it but the last, which decodes with the other rows."""
@@ -167,7 +190,12 @@ class ContinuousBatching:
         lost = self.masks.apply(logits)
         draws = [float(s.uniforms[len(s.tokens)]) for s in batch.drawn]
         tokens, sound = choose(logits, batch.settings, draws)
-        logprobs = self._logprobs(batch, told, before, tokens) if before is not None else {}
+        likely = []
+        if before is not None:
+            likely = self._likely(
+                before, tokens[told], [batch.sequences[i].request.sampling.logprobs or 0 for i in told]
+            )
+        logprobs = dict(zip(told, likely, strict=True))
         batch.advance(tokens)
         chosen, healthy = tokens.tolist(), bool(sound.all())
         for i, (sequence, token) in enumerate(zip(list(batch.sequences), chosen, strict=True)):
@@ -185,25 +213,16 @@ class ContinuousBatching:
                 if sequence.add(token, logprobs.get(i)) is not None:
                     self._leave(sequence, "finished")
 
-    def _logprobs(
-        self, batch: DecodingBatch, told: list[int], logits: Tensor, tokens: Tensor
-    ) -> dict[int, TokenLogprob]:
-        """Of the chosen tokens of the sequences `told`, by their index."""
-        top_counts = [batch.sequences[i].request.sampling.logprobs or 0 for i in told]
-        count = min(max(top_counts), self.vocabulary)
-        chosen = tokens[told]
-        own, top, ids = (t.tolist() for t in log_probabilities(logits, chosen, count))
+    def _likely(self, logits: Tensor, chosen: Tensor, top_counts: list[int]) -> list[TokenLogprob]:
+        """Log-probabilities of tokens that came, [S], and of the likeliest in their places, from logits [S, V]."""
+        own, top, ids = (t.tolist() for t in log_probabilities(logits, chosen, min(max(top_counts), self.vocabulary)))
         named = self.decoder.bytes_of.named
-        return {
-            i: TokenLogprob(
-                token,
-                "",
-                b"",
-                own[n],
-                tuple((t, named(t), p) for t, p in zip(ids[n][:k], top[n][:k], strict=True)),
+        return [
+            TokenLogprob(
+                token, "", b"", own[n], tuple((t, named(t), p) for t, p in zip(ids[n][:k], top[n][:k], strict=True))
             )
-            for n, (i, token, k) in enumerate(zip(told, chosen.tolist(), top_counts, strict=True))
-        }
+            for n, (token, k) in enumerate(zip(chosen.tolist(), top_counts, strict=True))
+        ]
 
     def _encoded(self, pieces: list[tuple[Prefix, PrefillChunk]]) -> None:
         for prefix, chunk in pieces:
@@ -211,14 +230,17 @@ class ContinuousBatching:
             self._counts["encoded_tokens"] += len(chunk.ids)
 
     def _leave(self, sequence: Sequence, why: str, clean: bool = False) -> None:
-        self._changed = self._changed or sequence in self.scheduler.running
-        self.scheduler.leave(sequence, clean)
+        if sequence in self.echoes.waiting:
+            self.echoes.waiting.remove(sequence)
+        else:
+            self._changed = self._changed or sequence in self.scheduler.running
+            self.scheduler.leave(sequence, clean)
         self._counts[why] += 1
 
     def _snapshot(self, seconds: float) -> EngineStats:
         return EngineStats(
             running=sum(len(s.rows) for s in self.scheduler.running),
-            waiting=len(self.scheduler.waiting),
+            waiting=self.waiting,
             kv_tokens_used=self.scheduler.used,
             kv_tokens=self.settings.kv_tokens,
             prefix_tokens=self.prefixes.unused,

@@ -132,7 +132,7 @@ class Engine:
             raise EngineStopped("the engine is shutting down" if self._died is None else "the engine has failed")
 
     def _check_queue(self) -> None:
-        waiting = len(self._inbox) + len(self.batching.scheduler.waiting) + len(self._scorings)
+        waiting = len(self._inbox) + self.batching.waiting + len(self._scorings)
         if waiting >= self.settings.max_waiting:
             raise QueueFull(max(1.0, self._seconds_per_request))
 
@@ -203,7 +203,7 @@ class Engine:
         for stream, item in self._outbox:
             by_loop.setdefault(stream.loop, []).append((stream, item))
         self._outbox.clear()
-        running = {id(sequence) for sequence in self.batching.scheduler.everyone()}
+        running = {id(sequence) for sequence in self.batching.everyone()}
         with self._lock:
             arriving = {id(sequence) for sequence in self._inbox}
             self._open = {key: s for key, s in self._open.items() if key in running or key in arriving}

@@ -63,6 +63,9 @@ class Generation:
     temperature: tuple[float, ...]
     """[m] DPO temperatures."""
     max_new_tokens: int
+    """At least 1, or 0 with `echo`."""
+    echo: bool = False
+    """The text begins with that of the prompt's tokens, and the log-probabilities with theirs."""
     sampling: SamplingParams = SamplingParams()
 
 
@@ -75,7 +78,8 @@ class TokenLogprob:
     """What of the text is this token's; a character that several tokens make is the last one's."""
     utf8: bytes
     """The same in UTF-8, but each token has its own bytes of such a character."""
-    logprob: float
+    logprob: float | None
+    """None for the first token of a prompt, which nothing comes before."""
     top: tuple[tuple[int, bytes, float], ...]
     """The likeliest tokens, what each stands for within a text, and their log-probabilities."""
 

@@ -63,6 +63,8 @@ class Sequence:
     cancelled: bool = False
     _logprobs: list[TokenLogprob] = field(default_factory=list)
     """Of tokens that are not told yet."""
+    _echoed: int = 0
+    """Of these, tokens of the prompt."""
     _untold: str = ""
     """Text that is certain, of tokens that are not told yet."""
 
@@ -70,6 +72,17 @@ class Sequence:
     def reserved(self) -> int:
         """Tokens of memory that its rows may come to need."""
         return sum(row.slot_length for row in self.rows)
+
+    def echo(self, logprobs: list[TokenLogprob]) -> None:
+        """Gives out the prompt's text, before any token.
+
+        Args:
+            logprobs: of the prompt's tokens but the first, if they are asked for.
+        """
+        prompt = self.request.prompt
+        self._logprobs, self._echoed = [TokenLogprob(prompt[0], "", b"", None, ()), *logprobs], len(prompt)
+        self._give("".join(map(self.text.push, prompt)))
+        self.text.stops = self.request.sampling.stop
 
     def add(self, token: int, logprob: TokenLogprob | None) -> FinishReason | None:
         """Takes its next token; gives out text; returns why it is finished, if it is."""
@@ -89,7 +102,7 @@ class Sequence:
 
     def finish(self, reason: FinishReason, text: str = "") -> FinishReason:
         """Gives out `text`, the rest and the usage."""
-        text += self.text.finish(self.tokens)
+        text += self.text.finish([*self.request.prompt, *self.tokens] if self.request.echo else self.tokens)
         if self.text.stopped:
             reason = "stop"
         self._give(text, reason)
@@ -121,8 +134,8 @@ class Sequence:
         shares = self.text.shares or []
         self._untold += text
         told: list[TokenLogprob] = []
-        for share, own in shares:
-            if not last or self.text.stopped:
+        for i, (share, own) in enumerate(shares):
+            if i >= self._echoed and (not last or self.text.stopped):
                 ended = without_beginning(own)
                 behind = len(share) - len(self._untold)
                 if not self._untold or (not last and (behind > 0 or (behind == 0 and ended != own))):
@@ -132,4 +145,5 @@ class Sequence:
             self._untold = self._untold[len(share) :]
             told.append(replace(self._logprobs[len(told)], text=share, utf8=own))
         del shares[: len(told)], self._logprobs[: len(told)]
+        self._echoed = max(0, self._echoed - len(told))
         return tuple(told)

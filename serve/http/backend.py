@@ -22,8 +22,8 @@ class TextRequest:
     """Texts to generate: n continuations of every prompt."""
 
     trade_off: TradeOff
-    prompts: tuple[str | tuple[PlainMessage, ...], ...]
-    """Plain prompts, or lists of chat messages."""
+    prompts: tuple[str | list[int] | tuple[PlainMessage, ...], ...]
+    """Plain prompts, token ids, or tuples of chat messages."""
     prompt_field: str = "prompt"
     """What the caller's route calls them."""
     length_field: str = "max_new_tokens"
@@ -34,6 +34,8 @@ class TextRequest:
     default_new_tokens: int = 128
     sampling: SamplingParams = field(default_factory=SamplingParams)
     """Its seed is that of a prompt's first continuation; the others count on from it."""
+    echo: bool = False
+    """Texts begin with their prompts, and log-probabilities with theirs; `max_new_tokens` may then be 0."""
     stream: bool = False
     """False: the text of each continuation comes in one piece."""
 

@@ -49,6 +49,8 @@ def check_texts(limits: Limits, wanted: TextRequest) -> None:
     if count > 1:
         _at_most(count * wanted.n, limits.prompts, "n", "texts of all prompts")
     for i, prompt in enumerate(wanted.prompts):
+        if isinstance(prompt, list):  # the model's context bounds them
+            continue
         size = len(prompt) if isinstance(prompt, str) else sum(len(message["content"]) for message in prompt)
         if size > limits.prompt_chars:  # the words and the code by which clients know that they shall send less
             message = f"{wanted.place(i)}: {size} characters exceed context limits, this service takes at most "

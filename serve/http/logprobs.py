@@ -41,7 +41,7 @@ def of_completion(tokens: Sequence[TokenLogprob], start: int, top: int) -> dict[
 def of_chat(token: TokenLogprob) -> dict[str, Any]:
     """That of one token in /v1/chat/completions."""
 
-    def entry(name: str, logprob: float, own: bytes) -> dict[str, Any]:
+    def entry(name: str, logprob: float | None, own: bytes) -> dict[str, Any]:
         return {"token": name, "logprob": logprob, "bytes": list(own)}
 
     top = [entry(token.text if i == token.token and token.text else called(own), p, own) for i, own, p in token.top]
@@ -55,13 +55,18 @@ def of_generation(token: TokenLogprob) -> dict[str, Any]:
     return {**mine, "top": top}
 
 
-def _by_name(token: TokenLogprob) -> dict[str, float]:
-    """The alternatives and the token itself, each its own entry: of those with one name all but one go by their ids."""
+def _by_name(token: TokenLogprob) -> dict[str, float | None] | None:
+    """The alternatives and the token itself, each its own entry: of those with one name all but one go by their ids.
+
+    None for the first token of a prompt.
+    """
+    if token.logprob is None:
+        return None
     names = {token.token: (token.text or called(token.utf8), token.logprob)}
     for i, own, logprob in token.top:
         if i != token.token or not token.text:
             names[i] = called(own), logprob
-    told: dict[str, float] = {}
+    told: dict[str, float | None] = {}
     for i, (name, logprob) in names.items():
         told[name if name and name not in told else f"token_id:{i}"] = logprob
     return told

@@ -43,9 +43,12 @@ Choice = Callable[[int, str, Sequence[TokenLogprob], FinishReason | None], dict[
 @router.post("/v1/completions", response_model=CompletionSent, response_model_exclude_unset=True)
 async def completions(body: CompletionBody, request: Request) -> Any:
     """Complete prompts at one trade-off."""
+    if body.max_tokens == 0 and not body.echo:
+        raise ServiceError(400, "max_tokens: 0 needs echo true, or ask for at least 1", param="max_tokens")
     wanted = replace(
         _wanted(body, body.logprobs),
-        prompts=(body.prompt,) if isinstance(body.prompt, str) else tuple(body.prompt),
+        prompts=_prompts(body.prompt),
+        echo=bool(body.echo),
         max_new_tokens=body.max_tokens,
         default_new_tokens=COMPLETION_TOKENS,
     )
@@ -92,6 +95,14 @@ async def chat(body: ChatBody, request: Request) -> Any:
         return {"index": index, body_key: message, "logprobs": likely, "finish_reason": finish_reason}
 
     return await _answered(body, request, answer, choice, "chat.completion", "chat.completion.chunk")
+
+
+def _prompts(prompt: str | list[str] | list[list[int]] | list[int]) -> tuple[str | list[int], ...]:
+    """All prompts, whether one or several came."""
+    if isinstance(prompt, str):
+        return (prompt,)
+    several = [each for each in prompt if not isinstance(each, int)]
+    return tuple(several) if several else ([each for each in prompt if isinstance(each, int)],)
 
 
 def _wanted(body: OpenAIBody, logprobs: int | None) -> TextRequest:

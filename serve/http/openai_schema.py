@@ -7,7 +7,7 @@ What a field's type makes of it is in neutral_fields.py.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -15,6 +15,10 @@ from serve.http.neutral_fields import Absent, Ignored, NoItems, NoKeys, NoText, 
 from serve.http.response_format import ResponseFormat
 from serve.http.schema import Count, MinP, Sampling, Seed, Share, Stop, Top, TopK
 from serve.http.trade_off import Beta, Sent, TradeOff, Weights
+
+Item = TypeVar("Item")
+Items = Annotated[list[Item], Field(min_length=1)]
+TokenIds = Items[Annotated[int, Field(ge=0, lt=2**31)]]
 
 
 class StreamOptions(ProtocolBody):
@@ -102,13 +106,16 @@ class CompletionBody(OpenAIBody):
         }
     )
 
-    prompt: str | Annotated[list[str], Field(min_length=1)]
-    """One prompt or several, as text."""
+    prompt: str | Items[str] | TokenIds | Items[TokenIds]
+    """One prompt or several, as text or as token ids. Token ids are taken as they are: no template around them."""
+    max_tokens: Annotated[int, Field(ge=0, le=2**31)] | None = None
+    """Most tokens to generate; 0 needs echo."""
     logprobs: Annotated[Top, Field(le=5)] | None = None
     """Give each token's log-probability, and those of so many likeliest."""
     best_of: Count | None = None
     """Only n."""
-    echo: Off = None
+    echo: bool | None = None
+    """Begin with the prompt, and with the log-probabilities of its tokens."""
     suffix: NoText = None
 
     @field_validator("best_of")

@@ -102,6 +102,20 @@ async def test_completions_stream(serve: Serve) -> None:
     assert len({chunk.id for chunk in chunks}) == 1
 
 
+async def test_token_ids_are_taken_as_they_are(serve: Serve) -> None:
+    async with serve() as served:
+        for prompt in ([5, 6], [[5, 6], [7]]):
+            assert (await served.post("/v1/completions", {"prompt": prompt, "echo": True})).status_code == 200
+        sent = [stream.request for stream in served.engine.streams]
+        refused = await served.post("/v1/completions", {"prompt": "a", "echo": True})
+    assert [request.prompt for request in sent] == [(5, 6), (5, 6), (7,)]
+    assert all(request.echo for request in sent)
+    # This checkpoint has a template, so that the text would not be the one that an evaluator counts tokens of.
+    assert refused.json()["error"]["message"] == (
+        "echo: this model reads prompts within 'q: {prompt}\\n'; send token ids, which are taken as they are"
+    )
+
+
 async def test_completions_default_to_16_tokens(serve: Serve) -> None:
     async with serve() as served:
         made = await client_of(served).completions.create(model="tiny-run", prompt="cat")
@@ -381,7 +395,11 @@ UNSUPPORTED: list[tuple[str, dict[str, Any], str]] = [
     ("completions", {"echo": True}, "echo"),
     ("completions", {"suffix": "a"}, "suffix"),
     ("completions", {"best_of": 2}, "best_of"),
-    ("completions", {"prompt": [1, 2]}, "prompt"),
+    ("completions", {"prompt": []}, "prompt"),
+    ("completions", {"prompt": [[]]}, "prompt"),
+    ("completions", {"prompt": [1, -2]}, "prompt"),
+    ("completions", {"prompt": [1, 99]}, "prompt"),
+    ("completions", {"max_tokens": 0}, "max_tokens"),
     ("completions", {"best_of": 1, "n": 2}, "best_of"),
     ("completions", {"repetition_penalty": 1.2}, "repetition_penalty"),
     ("completions", {"repetition_penalty": True}, "repetition_penalty"),
