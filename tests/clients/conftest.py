@@ -30,6 +30,7 @@ from serve.http.api import build
 from serve.language_service import LanguageService
 from serve.service_settings import ServiceSettings
 from tests import tiny_models
+from tests.models.conftest import disturb
 
 PYTHON = os.environ.get("COSDPO_CLIENTS", sys.executable)
 CONTEXT = 512
@@ -51,7 +52,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(base: Path) -> Iterator[str]:
     """Base address of the service, without a slash at its end."""
     folder = base.parent / "tiny" / "checkpoint"
-    tiny_models.scorer(tiny_models.settings(base)).save(folder)
+    scorer = tiny_models.scorer(tiny_models.settings(base))
+    disturb(scorer)  # so that the weights count
+    scorer.save(folder)
     settings = ServiceSettings(checkpoint=folder)
     service = LanguageService(folder, settings)
     _, gate = build(service, [], settings.limits, settings.request_timeout_s)
