@@ -135,4 +135,4 @@ def test_a_base_of_other_features_and_without_weights(jobs, options, tmp_path):
     others = jobs.refusal(options, f"{line} --data.auxiliary '{{a: 1, b: 2}}'")  # as many of them
     assert "train a base on the same ones" in others
     (tmp_path / "base" / "model.safetensors").unlink()
-    assert "model.safetensors is missing" in jobs.refusal(options, line)
+    assert "model.safetensors cannot be read" in jobs.refusal(options, line)
