@@ -23,17 +23,6 @@ EVERY = 0.5
 """Seconds between two writings."""
 
 
-@dataclass(frozen=True)
-class Count:
-    """How much is done, of all that several processes have to do."""
-
-    done: float = 0
-    total: float = 0
-    """0 where it is not known."""
-    seconds: float = 0
-    """Since the first began."""
-
-
 @dataclass
 class _Counter:
     path: Path
@@ -78,16 +67,16 @@ def advance(amount: float = 1) -> None:
             counter.tell()
 
 
-def counted(folder: Path, name: str) -> Count:
-    """What all processes have counted under `name`."""
+def counted(folder: Path, name: str) -> tuple[float, float, float]:
+    """What all processes have counted under `name`: done, of what total, in seconds since the first began; or zeros."""
     parts = []
     for path in _place(folder, name).glob("[!.]*.json"):
         with suppress(OSError):  # taken away at the end of the work
             parts.append(json.loads(path.read_text(encoding="utf-8")))
     if not parts:
-        return Count()
+        return 0, 0, 0
     done, total = (sum(part[key] for part in parts) for key in ("done", "total"))
-    return Count(done, total, time.time() - min(part["began"] for part in parts))
+    return done, total, time.time() - min(part["began"] for part in parts)
 
 
 def forget(folder: Path, name: str) -> None:

@@ -47,7 +47,7 @@ class Ingress:
                 Ray asks nobody for a token.
         """
         check_address(_listens_on(), len(hashes))
-        check_heads(_listens_on())
+        check_proxies(_listens_on())
         check_token()
         _, self.gate = build(RemoteBackend(model), hashes, settings.limits, settings.request_timeout_s)
         self.asgi: ASGIApp = with_cors(self.gate, settings.cors_origins)
@@ -121,7 +121,7 @@ def app(args: ServiceSettings) -> Application:
     return application
 
 
-def check_heads(host: str) -> None:
+def check_proxies(host: str) -> None:
     """Raises InputError where one endless header of another machine could hold Ray Serve's proxies."""
     if CALLBACK not in os.environ and not is_local(host):
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn, TypeVar
@@ -48,19 +49,13 @@ def kept_signals() -> Iterator[None]:
 
 def beside(work: Callable[[], T]) -> T:
     """What `work` returns, called in a thread of its own, where no library can take over the signals."""
-    outcome: list[T] = []
-    failed: list[BaseException] = []
+    outcome: Future[T] = Future()
 
     def call() -> None:
         try:
-            outcome.append(work())
+            outcome.set_result(work())
         except BaseException as error:  # raised again where it was asked for
-            failed.append(error)
+            outcome.set_exception(error)
 
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    while thread.is_alive():
-        thread.join(0.2)
-    if failed:
-        raise failed[0]
-    return outcome[0]
+    threading.Thread(target=call, daemon=True).start()
+    return outcome.result()

@@ -75,9 +75,10 @@ def parse(path: Path, notation: Notation = AS_USUAL, groups: Sequence[int] = ())
     seen: set[str] = set()
     last = None
     owners = (query for query, size in enumerate(groups, start=1) for _ in range(size))
+    grouped = sum(groups)
     for first, lines in blocks(path):
         if groups:
-            lines = [_owned(line, owners, path, sum(groups)) for line in lines]
+            lines = [_owned(line, owners, path, grouped) for line in lines]
         documents = fast(lines, width, notation)
         if documents is None:
             documents = careful(lines, width, path, first, notation)
@@ -97,7 +98,7 @@ def parse(path: Path, notation: Notation = AS_USUAL, groups: Sequence[int] = ())
     if not width:
         raise InputError(f"{path} has no features; {FORM}")
     if groups and (left := sum(1 for _ in owners)):
-        raise InputError(f"{path} has {sum(groups) - left} documents, its query sizes add up to {sum(groups)}")
+        raise InputError(f"{path} has {grouped - left} documents, its query sizes add up to {grouped}")
 
 
 def _owned(line: bytes, owners: Iterator[int], path: Path, documents: int) -> bytes:

@@ -52,8 +52,7 @@ class Activity:
     @classmethod
     def counted(cls, folder: Path, name: str, unit: str) -> Activity:
         """What the processes that work under a name have counted (cosdpo/activity.py)."""
-        count = activity.counted(folder, name)
-        return cls(count.done, count.total, count.seconds, unit=unit)
+        return cls(*activity.counted(folder, name), unit=unit)
 
     @classmethod
     def of_training(cls, folder: Path, steps: int) -> Activity:
