@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from transformers import PreTrainedTokenizerBase
-
 from cosdpo.config import DataConfig
 from cosdpo.errors import InputError
 
-if TYPE_CHECKING:  # the models read TokenizedContext and shall not bring Arrow along
+if TYPE_CHECKING:  # the models read TokenizedContext and shall not bring Arrow along, nor rankers transformers
+    from transformers import PreTrainedTokenizerBase
+
     from cosdpo.data.preferences import Preferences
 
 

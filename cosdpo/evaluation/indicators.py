@@ -9,7 +9,6 @@ from __future__ import annotations
 import moocore
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
 from cosdpo.arrays import Booleans, Floats
 from cosdpo.errors import InputError
@@ -117,6 +116,8 @@ def controllability(weights: npt.ArrayLike, values: npt.ArrayLike) -> Floats:
     grid, reached = _points(weights, "weights"), _points(values, "values")
     if grid.shape != reached.shape:
         raise InputError(f"weights have shape {grid.shape} and values {reached.shape}; both need [points, objectives]")
+    from scipy.stats import spearmanr  # here: importing it takes as long as torch does
+
     correlations = np.zeros(grid.shape[1])
     for j in range(grid.shape[1]):
         if len(grid) > 1 and np.ptp(grid[:, j]) > 0 and np.ptp(reached[:, j]) > 0:

@@ -25,7 +25,6 @@ from cosdpo.training import storage
 from cosdpo.training.checkpoints import FOLDER, FolderCheckpoints
 from cosdpo.training.devices import training_device, worker_device
 from cosdpo.training.preemption import Preemption
-from cosdpo.training.ray_train import on_workers_for_once, place, train_on_workers
 from cosdpo.training.unit import Trained, Unit, train_unit
 from cosdpo.training.world import World
 
@@ -99,6 +98,8 @@ def _train_alone(unit: Unit, data: TrainingData) -> Trained:
 
 
 def _train_together(unit: Unit, data: Sequence[ObjectRef]) -> Trained:
+    from cosdpo.training.ray_train import train_on_workers  # here: its import takes seconds, that one worker can save
+
     return train_on_workers(unit, data[0])
 
 
@@ -107,11 +108,15 @@ def _measure_alone(wanted: Measuring) -> list[Any]:
 
 
 def _measure_together(wanted: Measuring) -> list[Any]:
+    from cosdpo.training.ray_train import on_workers_for_once
+
     parts: list[Any] = on_workers_for_once(wanted.config, wanted.name, _measure_on_worker, wanted)
     return parts
 
 
 def _measure_on_worker(wanted: Measuring) -> list[Any]:
+    from cosdpo.training.ray_train import place
+
     torch.set_num_threads(wanted.config.scaling.worker_threads)
     return measure_policies(wanted, training_device(wanted.config.scaling.use_gpu), place())
 

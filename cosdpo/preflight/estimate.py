@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from cosdpo.config import Config
-from cosdpo.models.base import load_config, skeleton
-from cosdpo.preflight.memory_fit import MemoryFit
 from cosdpo.tasks import task_of
-from cosdpo.tasks.language.language_task import step_flops
 from cosdpo.tasks.task import Task
+
+if TYPE_CHECKING:  # a ranker needs no transformers, which takes seconds to import
+    from cosdpo.preflight.memory_fit import MemoryFit
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,20 @@ def estimate(config: Config) -> Estimate:
     Raises:
         InputError: wrong data or model.
     """
-    if task_of(config).plans_memory and not config.data.train:
-        fit = MemoryFit(config)
-        parameters = sum(p.numel() for p in skeleton(load_config(config.model.base, weights=False)).parameters())
-        tokens = sum(context.tokens for context in fit.longest(config.training.batch_size))
-        return Estimate(step_flops(config, parameters, tokens), fit)
-    task = task_of(config).prepare(config)
-    return Estimate(task.step_flops(), MemoryFit(config, task.contexts) if task.plans_memory else None)
+    kind = task_of(config)
+    if not kind.plans_memory:
+        return Estimate(kind.prepare(config).step_flops(), None)
+    from cosdpo.models.base import load_config, skeleton
+    from cosdpo.preflight.memory_fit import MemoryFit
+    from cosdpo.tasks.language.language_task import step_flops
+
+    if config.data.train:
+        task = kind.prepare(config)
+        return Estimate(task.step_flops(), MemoryFit(config, task.contexts))
+    fit = MemoryFit(config)
+    parameters = sum(p.numel() for p in skeleton(load_config(config.model.base, weights=False)).parameters())
+    tokens = sum(context.tokens for context in fit.longest(config.training.batch_size))
+    return Estimate(step_flops(config, parameters, tokens), fit)
 
 
 def refuse_too_large(task: Task) -> None:
@@ -45,4 +53,6 @@ def refuse_too_large(task: Task) -> None:
     """
     config = task.config
     if config.scaling.use_gpu and task.plans_memory:
+        from cosdpo.preflight.memory_fit import MemoryFit
+
         MemoryFit(config, task.contexts).check()

@@ -83,7 +83,11 @@ class MemoryFit:
         if self.fits(self.config):
             return
         need = self.share(self.config).total / GIB
-        mend = next((text for changes, text in _mends(self.config) if self._mended(changes)), "choose a smaller base")
+        # Every mend is measured: a kind whose last fails is not gone through.
+        kinds = (mends for mends in _mends(self.config) if mends and self._mended(mends[-1][0]))
+        mend = next(
+            (text for mends in kinds for changes, text in mends if self._mended(changes)), "choose a smaller base"
+        )
         raise InputError(
             f"model.base needs {need:.1f} GiB on every GPU under {name_of(self.config)}, and gpu.memory is "
             f"{self.config.gpu.memory:g}: {mend}"
@@ -128,24 +132,32 @@ def _at_a_time(config: Config) -> int:
     return config.training.micro_batch or largest_share(config, config.scaling.fewest)
 
 
-def _mends(config: Config) -> Iterator[tuple[dict[str, object], str]]:
-    """Changes of `config` that take less memory, the cheapest first, in words."""
+def _mends(config: Config) -> Iterator[list[tuple[dict[str, object], str]]]:
+    """Changes of `config` that take less memory, in words, by kind; kinds and changes with the cheapest first, so that
+    the last of a kind takes the least memory.
+    """
     micro = _at_a_time(config)
     halves = [micro >> k for k in range(1, micro.bit_length())]
-    for count in halves:
-        yield {"training.micro_batch": count}, f"set training.micro_batch {count}"
-    for count in (micro, *halves):
-        words = "set model.gradient_checkpointing true" + (
-            f" and training.micro_batch {count}" if count < micro else ""
+    yield [({"training.micro_batch": count}, f"set training.micro_batch {count}") for count in halves]
+    checkpointing: dict[str, object] = {"model.gradient_checkpointing": True}
+    yield [
+        (
+            checkpointing | {"training.micro_batch": count},
+            "set model.gradient_checkpointing true" + (f" and training.micro_batch {count}" if count < micro else ""),
         )
-        yield {"training.micro_batch": count, "model.gradient_checkpointing": True}, words
+        for count in (micro, *halves)
+    ]
     workers = max(2, config.scaling.workers)
     while workers <= MOST_WORKERS:
         sharded = {"training.micro_batch": micro, "scaling.strategy": "fsdp", "scaling.workers": workers}
         words = "set scaling.strategy fsdp"
         if workers != config.scaling.workers:
             words += f" and scaling.workers {workers}"
-        yield sharded, words
-        words += ", model.gradient_checkpointing true and training.micro_batch 1"
-        yield sharded | {"training.micro_batch": 1, "model.gradient_checkpointing": True}, words
+        yield [
+            (sharded, words),
+            (
+                sharded | checkpointing | {"training.micro_batch": 1},
+                words + ", model.gradient_checkpointing true and training.micro_batch 1",
+            ),
+        ]
         workers *= 2

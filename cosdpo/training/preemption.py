@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 
 import ray
-import ray.train
-import ray.train.collective
 from ray._private.state import state
 
 EVERY = 1.0
@@ -46,9 +44,12 @@ class GroupPreemption:
         self.left -= 1
         if self.left:
             return False
+        from ray import train  # here: one process does without it, and it takes seconds to import
+        from ray.train import collective
+
         seconds = (time.perf_counter() - self.since) / self.wait
-        info = ray.train.get_preemption_info()
-        self.wait = self.left = ray.train.collective.broadcast_from_rank_zero(max(1, round(EVERY / seconds)))
+        info = train.get_preemption_info()
+        self.wait = self.left = collective.broadcast_from_rank_zero(max(1, round(EVERY / seconds)))
         self.since = time.perf_counter()
         leaving = set() if info is None else set(info.preempted_node_ids)
         new = leaving - self.told

@@ -10,16 +10,18 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow.fs
-from ray.train import Checkpoint
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError, masked
 from cosdpo.training import run_folder
 from cosdpo.training.checkpoints import PREFIX, State, newest_whole
 from cosdpo.training.training_state import read_state
+
+if TYPE_CHECKING:  # a training by one process does without Ray Train, whose import brings Ray Data and pandas
+    from ray.train import Checkpoint
 
 log = logging.getLogger("cosdpo")
 
@@ -92,6 +94,8 @@ def newest(registered: Checkpoint | None, filesystem: Any, path: str) -> State |
     """The state of the registered checkpoint, or else of the newest whole one in `path`; None where there is none."""
     if registered is not None:
         return _read(registered)
+    from ray.train import Checkpoint
+
     infos = filesystem.get_file_info(pyarrow.fs.FileSelector(path, allow_not_found=True))
     names = [info.path for info in infos if info.base_name.startswith(PREFIX) and not info.is_file]
     return newest_whole(names, lambda name: _read(Checkpoint(name, filesystem)))

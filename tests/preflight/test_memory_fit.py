@@ -1,6 +1,8 @@
 """Whether a training fits a GPU: shares by hand, and mends that do mend."""
 
 import re
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from transformers import LlamaConfig
@@ -43,13 +45,25 @@ def test_offloading_by_hand():
     assert optimizer["ddp"] == parameters["ddp"] == shares(MEMORY, settings("x", scaling__workers=4))["ddp"]
 
 
-@pytest.fixture
-def base(tmp_path):
-    """A folder with a config alone."""
+@pytest.fixture(scope="module")
+def fit(tmp_path_factory) -> Callable[..., MemoryFit]:
+    """The fit of a config alone; what was measured of one length is not measured again."""
+    base = tmp_path_factory.mktemp("base")
     LlamaConfig(
         vocab_size=1000, hidden_size=1024, intermediate_size=4096, num_hidden_layers=4, num_attention_heads=8
-    ).save_pretrained(tmp_path)
-    return tmp_path
+    ).save_pretrained(base)
+    by_length: dict[int, MemoryFit] = {}
+
+    def make(length: int, batch: int, **changes: object) -> MemoryFit:
+        config = settings(base, data__max_length=length, training__batch_size=batch, **changes)
+        return replace(by_length.setdefault(length, MemoryFit(config)), config=config)
+
+    return make
+
+
+def needed(fit: MemoryFit) -> float:
+    """GiB that are needed besides the reserve."""
+    return (fit.share(fit.config).total - RESERVE) / GIB
 
 
 @pytest.mark.parametrize(
@@ -61,40 +75,43 @@ def base(tmp_path):
         (8, 8, 0.25, "scaling.strategy fsdp"),
     ],
 )
-def test_the_mend_that_is_named_does_mend(base, batch, length, lacking, mend):
+def test_the_mend_that_is_named_does_mend(fit, batch, length, lacking, mend):
     """A GPU lacks a share of what is needed besides the reserve."""
-    shape = {"data__max_length": length, "training__batch_size": batch}
-    need = MemoryFit(settings(base, **shape)).share(settings(base, **shape)).total / GIB - 2
-    config = settings(base, **shape, gpu__memory=2 + need * (1 - lacking))
-    fit = MemoryFit(config)
+    memory = 2 + needed(fit(length, batch)) * (1 - lacking)
+    tight = fit(length, batch, gpu__memory=memory)
     if mend is None:
-        fit.check()
+        tight.check()
         return
     with pytest.raises(InputError, match=mend) as error:
-        fit.check()
+        tight.check()
     changes = dict(re.findall(r"([a-z]+\.[a-z_]+) (\w+)", str(error.value).split(": ", 1)[1]))
     values = {key.replace(".", "__"): int(v) if v.isdigit() else v == "true" or v for key, v in changes.items()}
-    MemoryFit(settings(base, **shape, gpu__memory=config.gpu.memory, **values)).check()
+    fit(length, batch, gpu__memory=memory, **values).check()
 
 
-def test_no_gpu_is_large_enough(base):
-    config = settings(base, gpu={"memory": 0.5})
+def test_the_gentlest_mend_is_named(fit):
+    """Half of the largest micro-batch suffices, and less would too."""
+    memory = 2 + needed(fit(256, 16, training__micro_batch=8))
+    with pytest.raises(InputError, match=r"set training\.micro_batch 8$"):
+        fit(256, 16, gpu__memory=memory).check()
+
+
+def test_no_gpu_is_large_enough(fit):
     with pytest.raises(InputError, match=r"gpu\.memory is 0\.5: choose a smaller base"):
-        MemoryFit(config).check()
+        fit(8, 8, gpu__memory=0.5).check()
 
 
-def test_a_batch_that_more_workers_cannot_share(base):
+def test_a_batch_that_more_workers_cannot_share(fit):
     """Sharding over more GPUs would mend it, but a batch of 1 has no part for a second worker."""
-    shape = {"data__max_length": 8, "training__batch_size": 1}
-    need = MemoryFit(settings(base, **shape)).share(settings(base, **shape)).total / GIB
     with pytest.raises(InputError, match="choose a smaller base"):
-        MemoryFit(settings(base, **shape, gpu__memory=2 + 0.9 * (need - 2))).check()
+        fit(8, 1, gpu__memory=2 + 0.9 * needed(fit(8, 1))).check()
 
 
-def test_printed_figures_are_those_of_the_shares(base, capsys):
-    config = settings(base, scaling__workers=2, gpu={"memory": 4})
-    fit = MemoryFit(config)
-    fit.print()
+def test_printed_figures_are_those_of_the_shares(fit, capsys):
+    of_two = fit(8, 2, scaling__workers=2, gpu__memory=4)
+    of_two.print()
     lines = capsys.readouterr().out.splitlines()
     (total,) = [line.split()[-5:] for line in lines if line.startswith("all,")]
-    assert total == [f"{share.total / GIB:.1f}" for share in shares(fit.memory(config), config).values()]
+    assert total == [
+        f"{share.total / GIB:.1f}" for share in shares(of_two.memory(of_two.config), of_two.config).values()
+    ]

@@ -41,19 +41,19 @@ def test_trained_parameters_by_hand():
 
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_depths_between_which_nothing_was_measured(monkeypatch, checkpointing):
-    """Nine layers from two and four equal nine measured ones."""
+    """Six layers from two and four equal six measured ones."""
     config = settings("x", model__gradient_checkpointing=checkpointing)
-    guessed = step_memory(config, llama(9), CONTEXTS, torch.float32)
-    monkeypatch.setattr(memory_module, "DEPTHS", (2, 9))
-    counted = step_memory(config, llama(9), CONTEXTS, torch.float32)
+    guessed = step_memory(config, llama(6), CONTEXTS, torch.float32)
+    monkeypatch.setattr(memory_module, "DEPTHS", (2, 6))
+    counted = step_memory(config, llama(6), CONTEXTS, torch.float32)
     for name, value in vars(counted).items():
         assert getattr(guessed, name) == pytest.approx(value, rel=0.01), name
 
 
 def test_activations_grow_with_contexts_and_shrink_by_checkpointing():
-    one, two = (step_memory(settings("x"), llama(), CONTEXTS * count, torch.float32).activations for count in (8, 16))
+    one, two = (step_memory(settings("x"), llama(), CONTEXTS * count, torch.float32).activations for count in (4, 8))
     assert two == pytest.approx(2 * one, rel=0.1)
-    spared = step_memory(settings("x", model__gradient_checkpointing=True), llama(), CONTEXTS * 16, torch.float32)
+    spared = step_memory(settings("x", model__gradient_checkpointing=True), llama(), CONTEXTS * 8, torch.float32)
     assert spared.activations < 0.7 * two
 
 
