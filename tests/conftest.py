@@ -6,8 +6,9 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
+os.environ.pop("RAY_ADDRESS", None)
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,23 +55,27 @@ def jobs(
 
 
 @pytest.fixture(scope="module")
-def ray_of_two_cores() -> Iterator[None]:
-    """One Ray of two cores for all tests of a module; with it every worker has one thread."""
+def ray_of_two_cores() -> None:
+    """One Ray of two cores, whose workers have one thread each: for all tests of a process but those that need another,
+    which shut it down.
+    """
     import ray  # here, so that tests without Ray do not wait for its import
 
     from cosdpo.experiment.cluster import start_here
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
-        patch.delenv("RAY_ADDRESS", raising=False)
-        for last in (False, False, True):
-            try:
-                start_here(num_cpus=2, log_to_driver=False)
-                break
-            except Exception:  # Ray gives a node half a minute to start, too little on a busy machine
-                ray.shutdown()
-                if last:
-                    raise
-        yield
-        ray.shutdown()
+    for last in (False, False, True):
+        if ray.is_initialized():
+            return
+        try:
+            start_here(num_cpus=2, log_to_driver=False)
+        except Exception:  # Ray gives a node half a minute to start, too little on a busy machine
+            ray.shutdown()
+            if last:
+                raise
+
+
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """With --dist loadgroup, tests of a file run in one process, and all files that need Ray in the same."""
+    on_ray = {item.path for item in items if "ray_of_two_cores" in item.fixturenames}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("ray" if item.path in on_ray else item.path.stem))

@@ -5,10 +5,13 @@ Weights are large (deviation 0.3) and biases are not 0, so that every part of a 
 
 from __future__ import annotations
 
+import copy
 import json
 import string
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,6 +129,16 @@ def settings(base: Path | str, **changes: object) -> Config:
     return Config.model_validate(tree)
 
 
+@cache
+def _loaded(folder: str) -> Any:
+    return load_base(folder, torch.float32)
+
+
+def base(folder: Path | str) -> Any:
+    """The frozen base in `folder`; that of one folder is read once."""
+    return copy.deepcopy(_loaded(str(folder)))
+
+
 def preferences(folder: Path, config: Config, contexts: int = 24) -> PreferenceData:
     """Random contexts of 1 to 6 prompt tokens and 2 to 4 candidates, with their reference scores under the base.
 
@@ -138,7 +151,7 @@ def preferences(folder: Path, config: Config, contexts: int = 24) -> PreferenceD
         inputs.append(TokenizedContext(rng.integers(3, 48, rng.integers(1, 7)).tolist(), candidates))
         short = None if number % 4 == 3 else [-float(len(y)) for y in candidates]
         scores.append([[-float(np.mean(y)) for y in candidates], short])
-    frozen = FrozenScorer.of(load_base(str(folder), torch.float32))
+    frozen = FrozenScorer.of(base(folder))
     reference = [np.array(row) for row in frozen.all_references(inputs, 4096)]
     return PreferenceData(inputs, scores, reference, config.data)
 
@@ -146,7 +159,7 @@ def preferences(folder: Path, config: Config, contexts: int = 24) -> PreferenceD
 def scorer(config: Config) -> LanguageScorer:
     """A fresh scorer, initialised as a worker does it."""
     torch.manual_seed(config.seed)
-    return LanguageScorer.create(config, load_base(config.model.base, torch.float32))
+    return LanguageScorer.create(config, base(config.model.base))
 
 
 def rows(count: int, seed: int) -> list[dict[str, object]]:

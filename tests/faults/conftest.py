@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import ray
 
 from tests import tiny_models
 
@@ -20,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--seconds", type=float, default=12.0, help="of overload, and of load around the kill")
     parser.addoption("--all-signals", action="store_true", help="every signal in every phase of every job")
     parser.addoption("--kills", type=int, default=3, help="of training, in three kinds that take turns")
+
+
+@pytest.fixture(scope="package", autouse=True)
+def no_ray() -> None:
+    """They start their own; that of two cores, which tests before them had, is shut down."""
+    ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -1,22 +1,17 @@
-"""Whole, interrupted and shared runs of a tiny model or ranker, to compare how they end.
-
-As a script, one of several workers that train together: python -m tests.training.runs FOLDER RANK SIZE reads
-FOLDER/config.json and writes FOLDER/trained.RANK.safetensors and FOLDER/lines.RANK.
-"""
+"""Whole, interrupted and shared runs of a tiny model or ranker, to compare how they end."""
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Sequence
+import multiprocessing
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 import torch
 import torch.distributed as dist
+import torch.multiprocessing
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -26,7 +21,6 @@ from cosdpo.training.strategies.start import start
 from cosdpo.training.training_state import Clock, load_state, save_state
 from cosdpo.training.world import World
 
-ROOT = Path(__file__).parents[2]
 Tensors = dict[str, Tensor]
 Lines = list[dict[str, float]]
 
@@ -88,9 +82,7 @@ def resumed_run(config: Config, folder: Path) -> tuple[Tensors, Lines]:
 def shared_run(config: Config, folder: Path, size: int = 2) -> tuple[list[Tensors], Lines]:
     """Trained tensors of each of `size` processes, and the metrics of the first."""
     (folder / "config.json").write_text(config.model_dump_json())
-    command = [sys.executable, "-m", "tests.training.runs", str(folder)]
-    workers = [subprocess.Popen([*command, str(rank), str(size)], cwd=ROOT) for rank in range(size)]
-    assert [worker.wait(timeout=200) for worker in workers] == [0] * size
+    in_processes(work, size, folder)
     lines = [json.loads(line) for line in (folder / "lines.0").read_text().splitlines()]
     return [load_file(folder / f"trained.{rank}.safetensors") for rank in range(size)], lines
 
@@ -103,15 +95,16 @@ def assert_same_figures(ours: Lines, expected: Lines, keys: Sequence[str], toler
             assert line[key] == pytest.approx(right[key], rel=tolerance)
 
 
-def leave() -> NoReturn:
-    """Ends the process, whose work is written, without Python's shutdown: a thread of Gloo that lets go of the last
-    all-reduce's tensors during it aborts the process.
-    """
-    os._exit(0)
+def in_processes(work: Callable[..., None], size: int, *arguments: object) -> None:
+    """Calls work(rank, size, *arguments) in `size` processes, forked from one that has imported what they need."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(
+        ["tests.tiny_models", "tests.tiny_rankers", __name__]
+    )
+    torch.multiprocessing.start_processes(work, (size, *arguments), size, start_method="forkserver")
 
 
-def work(folder: Path, rank: int, size: int) -> None:
-    """One of several workers."""
+def work(rank: int, size: int, folder: Path) -> None:
+    """One of several workers that train together."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=size)
     config = Config.model_validate_json((folder / "config.json").read_text())
@@ -122,8 +115,3 @@ def work(folder: Path, rank: int, size: int) -> None:
     save_file(trained(module), folder / f"trained.{rank}.safetensors")
     (folder / f"lines.{rank}").write_text("".join(json.dumps(line) + "\n" for line in lines))
     dist.destroy_process_group()
-
-
-if __name__ == "__main__":
-    work(Path(sys.argv[1]), *map(int, sys.argv[2:]))
-    leave()

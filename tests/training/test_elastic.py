@@ -67,7 +67,7 @@ def test_gradients_of_unequal_shares_average_to_that_of_the_batch(tiny, changes,
         changes = {"training__micro_batch": 2}
     config = tiny(**changes, training__steps=1, training__compare_across=group, training__penalty=0.5)
     whole, line = one_step(config, World())
-    for size in range(2, 8 // group + 1):
+    for size in (3, 5, 8) if group == 1 else (3, 4):
         workers = [one_step(config, Alone(rank, size)) for rank in range(size)]
         assert len({strategy.passes for strategy, _ in workers}) == 1
         for right, *ours in zip(whole.gradients, *(strategy.gradients for strategy, _ in workers), strict=True):

@@ -163,15 +163,13 @@ def needs_deepspeed() -> None:
 @pytest.mark.timeout(1200)
 @pytest.mark.usefixtures("needs_deepspeed")
 @pytest.mark.parametrize("kinds", [["ddp", "fsdp", "zero1", "zero2", "zero3"], ["zero2+optimizer", "zero3+parameters"]])
-def test_every_strategy_over_50_steps(tmp_path, kinds, monkeypatch):
-    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+def test_every_strategy_over_50_steps(tmp_path, kinds):
     changes: dict[str, object] = {"training__steps": 50, "training__checkpoint_every": 25, "training__micro_batch": 2}
     Run(tmp_path, kinds, "llama-tied", **changes).assert_all()
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("needs_deepspeed")
-def test_a_bfloat16_base(tmp_path, monkeypatch):
-    monkeypatch.setenv("DS_ACCELERATOR", "cpu")
+def test_a_bfloat16_base(tmp_path):
     changes: dict[str, object] = {"training__steps": 10, "training__checkpoint_every": 5, "training__micro_batch": 1}
     Run(tmp_path, ["ddp", "fsdp", "zero3"], "llama-tied", model__dtype="bfloat16", **changes).assert_all()

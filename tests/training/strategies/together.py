@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing
 from safetensors.torch import save_file
 
 from cosdpo.config import Config
@@ -33,7 +32,7 @@ from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.training_state import Clock, read_state, write_state
 from cosdpo.training.world import World
 from tests import tiny_models
-from tests.training.runs import leave
+from tests.training.runs import in_processes
 
 CPU = torch.device("cpu")
 
@@ -50,13 +49,14 @@ def under(config: Config, kind: str) -> Config:
 def run(folder: Path, config: Config, kinds: Sequence[str]) -> None:
     """Two processes write what they found of each of `kinds` into `folder`."""
     (folder / "config.json").write_text(config.model_dump_json())
-    torch.multiprocessing.spawn(work, args=(folder, list(kinds)), nprocs=2)
+    in_processes(work, 2, folder, list(kinds))
 
 
-def work(rank: int, folder: Path, kinds: list[str]) -> None:
+def work(rank: int, size: int, folder: Path, kinds: list[str]) -> None:
     """One of two processes."""
     torch.set_num_threads(1)
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_SIZE": "2"}
+    os.environ["DS_ACCELERATOR"] = "cpu"
     dist.init_process_group("gloo", init_method=f"file://{folder / 'rendezvous'}", rank=rank, world_size=2)
     config = Config.model_validate_json((folder / "config.json").read_text())
     data = tiny_models.preferences(Path(config.model.base), config)
@@ -73,7 +73,6 @@ def work(rank: int, folder: Path, kinds: list[str]) -> None:
         (folder / f"error.{rank}").write_text(traceback.format_exc())
         raise
     dist.destroy_process_group()
-    leave()
 
 
 def scorer(config: Config) -> LanguageScorer:
