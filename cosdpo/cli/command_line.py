@@ -20,7 +20,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cosdpo.claim import claim, release
-from cosdpo.cli.interruption import Interrupted, take_signals
+from cosdpo.cli import interruption
 from cosdpo.cli.yaml_file import Setting, read_yaml, to_yaml
 from cosdpo.config import Config
 from cosdpo.config.named_keys import Key, Keys, keys_of, shown
@@ -52,12 +52,12 @@ def main(
             claim(config.output)
         run(config)
 
-    take_signals()
+    interruption.take_signals()
     try:
         framed(job)
-    except KeyboardInterrupt as interruption:
+    except KeyboardInterrupt:
         print("interrupted; go on with the same command and --resume", file=sys.stderr)
-        sys.exit(interruption.status if isinstance(interruption, Interrupted) else 130)
+        sys.exit(interruption.status())
     finally:
         release()
 

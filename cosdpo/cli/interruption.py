@@ -14,25 +14,29 @@ T = TypeVar("T")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal asked this process to end. Its argument is the signal's number."""
+_came: list[int] = []
+"""Numbers of the signals that asked this process to end."""
 
-    @property
-    def status(self) -> int:
-        """Exit status: 130 after Ctrl-C, 143 after SIGTERM."""
-        number: int = self.args[0]
-        return 128 + number
+
+def status() -> int:
+    """Exit status of a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM.
+
+    The signal tells, not the exception: what a handler raises within Ray's compiled code leaves it as a bare
+    KeyboardInterrupt.
+    """
+    return 128 + (_came[-1] if _came else signal.SIGINT)
 
 
 def take_signals() -> None:
-    """From now on a signal raises Interrupted; in another thread than the main one nothing changes."""
+    """From now on a signal raises KeyboardInterrupt; in another thread than the main one nothing changes."""
     if threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, _raise)
 
 
 def _raise(number: int, frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
+    _came.append(number)
+    raise KeyboardInterrupt
 
 
 @contextmanager

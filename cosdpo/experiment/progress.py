@@ -137,6 +137,7 @@ class Phase:
         """`folder` is the output folder, in which the work is counted under `name` in `unit`s, if it is at all."""
         self.name, self.folder, self.unit = name, folder, unit
         self._ended = threading.Event()
+        self._whole = False
         self._began = time.monotonic()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
@@ -146,6 +147,7 @@ class Phase:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._whole = error is None
         self._ended.set()
         self._watcher.join()
         activity.forget(self.folder, self.name)
@@ -158,7 +160,8 @@ class Phase:
                 display.show({self.name: "running"}, {self.name: self._activity()}, {}, None)
                 if self._ended.wait(0.5):
                     break
-            display.show({self.name: "done"}, {}, {}, None)
+            if self._whole:
+                display.show({self.name: "done"}, {}, {}, None)
 
     def _activity(self) -> Activity:
         counted = Activity.counted(self.folder, self.name, self.unit)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cosdpo.cli.interruption import Interrupted, beside, kept_signals, take_signals
+from cosdpo.cli.interruption import beside, kept_signals, take_signals
 from cosdpo.errors import InputError
 
 JOB = """
@@ -24,7 +24,10 @@ def job(config):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *given: exit(7))
     print("at work", flush=True)
-    time.sleep(600)
+    try:
+        time.sleep(600)
+    except BaseException:
+        raise KeyboardInterrupt from None  # as Ray's compiled code does
 
 main(job)
 """
@@ -47,9 +50,8 @@ def test_handlers_of_others_do_not_stay():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with kept_signals():
         take_signals()
-        with pytest.raises(Interrupted) as raised:
+        with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGTERM)
-        assert raised.value.status == 143
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -68,5 +70,5 @@ def test_a_signal_does_not_wait_for_the_work_beside():
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, lambda *given: signal.raise_signal(signal.SIGINT))
         signal.setitimer(signal.ITIMER_REAL, 0.05)
-        with pytest.raises(Interrupted):
+        with pytest.raises(KeyboardInterrupt):
             beside(lambda: time.sleep(5))

@@ -10,6 +10,7 @@ ended as if nothing had happened.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import shlex
@@ -41,12 +42,20 @@ JOBS = {
     "sweep": f"{RANKER} --sweep.space '{{training.alpha: \"uniform(0.3, 2)\"}}' --sweep.search random "
     "--sweep.samples 3 --sweep.max_concurrent 1",
 }
+
+
+def there(output: Path, pattern: str) -> bool:
+    """Whether there is such a file anywhere in a folder, which may be changing."""
+    # Of pathlib, a folder that is taken away meanwhile raises.
+    return any(glob.iglob(pattern, root_dir=output, recursive=True, include_hidden=True))  # noqa: PTH207
+
+
 PHASES: dict[str, Callable[[Path], bool]] = {
     "reading": lambda output: (output / CLAIM).exists(),
-    "reference": lambda output: any((output / ACTIVITY).glob("reference*/*.json")),
-    "base": lambda output: (output / "base" / "metrics.jsonl").exists(),
+    "reference": lambda output: there(output, f"**/{ACTIVITY}/reference*/*.json"),
+    "base": lambda output: there(output, "**/base/metrics.jsonl"),
     "training": lambda output: any(path.parent.name != "base" for path in output.rglob("metrics.jsonl")),
-    "measuring": lambda output: any((output / ACTIVITY).glob("measuring*/*.json")),
+    "measuring": lambda output: there(output, f"**/{ACTIVITY}/measur*/*.json"),
     "report": lambda output: any(
         (output / name).exists() for name in ("front.json", "comparison.json", "trials.parquet")
     ),
@@ -76,11 +85,9 @@ def command(job: str, data: dict[str, str], output: Path, *more: str) -> list[st
 
 def fronts(output: Path) -> list[Any]:
     """The points of all fronts, but for what a clock says."""
-    return [json.loads(path.read_text())["points"] for path in sorted(output.rglob("*.json")) if _is_front(path)]
-
-
-def _is_front(path: Path) -> bool:
-    return "points" in (json.loads(path.read_text()) if path.stat().st_size else {})
+    # Ray Tune keeps pickles under names that end in .json.
+    places = [place for place in output.rglob("*.json") if "_state" not in place.name]
+    return [read["points"] for place in sorted(places) if "points" in (read := json.loads(place.read_text()))]
 
 
 def finished(words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
