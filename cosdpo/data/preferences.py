@@ -198,6 +198,14 @@ def _check(
     return list(first), scores
 
 
+def _number(label: object) -> float:
+    """The label, or nan where it is no number that a double holds."""
+    try:
+        return float(label) if isinstance(label, (int, float)) else math.nan
+    except OverflowError:
+        return math.nan
+
+
 def _numbers(row: RawContext, name: str, place: Callable[[int], str]) -> list[float] | None:
     """The labels of one objective as floats."""
     labels = row.scores.get(name)
@@ -208,7 +216,7 @@ def _numbers(row: RawContext, name: str, place: Callable[[int], str]) -> list[fl
             f"{place(row.where)}: {name} has {len(labels)} labels for {len(row.candidates)} responses; give one number "
             "per response, or null for none"
         )
-    numbers = [float(label) if isinstance(label, (int, float)) else math.nan for label in labels]
+    numbers = [_number(label) for label in labels]
     for i, number in enumerate(numbers):
         if not math.isfinite(number):
             raise InputError(

@@ -68,10 +68,7 @@ def _local(path: Path, location: str, columns: frozenset[str]) -> Records:
 
 
 def _from_json(location: str, text: str) -> Records:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise InputError(f"{location}:{error.lineno}: broken JSON ({error.msg}); mend the file") from None
+    rows = _parsed(text, location, 1, "mend the file")
     for index, row in enumerate(rows):
         if not isinstance(row, dict):
             raise InputError(f"{location} row {index + 1}: is not an object; give a list of objects with named columns")
@@ -84,15 +81,25 @@ def _from_json_lines(location: str, text: str) -> Records:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{location}:{number}: broken JSON ({error.msg}); give one object per line") from None
+        row = _parsed(line, location, number, "give one object per line")
         if not isinstance(row, dict):
             raise InputError(f"{location}:{number}: is not an object; give one object with named columns per line")
         rows.append(row)
         lines.append(number)
     return Records(location, _keys(rows), rows, lines)
+
+
+def _parsed(text: str, location: str, first: int, mend: str) -> Any:
+    """The JSON value of a text that begins on line `first`."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        line, reason = first + error.lineno - 1, error.msg
+    except RecursionError:
+        line, reason = first, "nested too deeply"
+    except ValueError:  # Python reads no number of more than 4,300 digits
+        line, reason = first, "a number of thousands of digits"
+    raise InputError(f"{location}:{line}: broken JSON ({reason}); {mend}")
 
 
 def _keys(rows: list[dict[str, Any]]) -> tuple[str, ...]:

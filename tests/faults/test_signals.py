@@ -87,7 +87,9 @@ def fronts(output: Path) -> list[Any]:
     """The points of all fronts, but for what a clock says."""
     # Ray Tune keeps pickles under names that end in .json.
     places = [place for place in output.rglob("*.json") if "_state" not in place.name]
-    return [read["points"] for place in sorted(places) if "points" in (read := json.loads(place.read_text()))]
+    read = [json.loads(place.read_text()) for place in places]
+    # By content: Ray Tune names trials at random.
+    return sorted((front["points"] for front in read if "points" in front), key=json.dumps)
 
 
 def finished(words: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
