@@ -67,7 +67,7 @@ class LanguageService(ServedCheckpoint):
         self.pace = Pace()
         self.largest = CHAT_GROWTH * settings.limits.prompt_chars
         positions = int(self.scorer.body.config.max_position_embeddings)
-        context = positions - self.card.soft_tokens
+        context = min(positions, settings.engine.kv_tokens) - self.card.soft_tokens
         self.room = context + 1  # the last token need not be read
         super().__init__(folder, self.scorer, name, SMALLEST_RATIO, context)
 

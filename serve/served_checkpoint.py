@@ -77,7 +77,7 @@ class ServedCheckpoint(ABC):
         if trade_off.model is not None and not self.description.is_called(trade_off.model):
             raise no_such_model(self.description.id)
         given = [1.0] * len(self.objectives) if trade_off.weights is None else trade_off.weights
-        with blaming("weights"):
+        with blaming(trade_off.weighed_in):
             weights = normalise(given, self.objectives)
         with blaming(trade_off.beta, "temperature"):
             beta = temperatures(trade_off.temperature, self.trained_temperature, self.temperature_conditioned)

@@ -35,7 +35,8 @@ class OpenAIBody(ProtocolBody):
     """What both routes take."""
 
     model: Annotated[str, Field(max_length=512)] | None = None
-    """The checkpoint's id or name, as /v1/models gives it; null or empty takes whichever is served."""
+    """The checkpoint's id or name, as /v1/models gives it; null or empty takes whichever is served. After an @ it may
+    carry the weights, as in NAME@helpful=0.7,safe=0.3."""
     weights: Weights | None = None
     """As in our own routes."""
     beta: Beta | None = None
@@ -92,7 +93,7 @@ class OpenAIBody(ProtocolBody):
 
     def trade_off(self) -> TradeOff:
         """Which policy is wanted."""
-        return TradeOff(weights=self.weights, temperature=self.beta, model=self.model or None, beta="beta")
+        return TradeOff.of_model(self.model, self.weights, self.beta)
 
 
 class CompletionBody(OpenAIBody):

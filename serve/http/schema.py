@@ -184,7 +184,8 @@ class ModelSent(Sent):
     """When it was written, in seconds since 1970."""
     owned_by: Literal["cosdpo"] = "cosdpo"
     max_model_len: int | None = None
-    """Tokens that a prompt and its answer may have together; None for rankers."""
+    """Tokens that a prompt and its answer may have together, by the model's positions and the engine's memory; None for
+    rankers."""
     task: Literal["language", "ranking"]
     """Language model or ranker."""
     objectives: list[str]

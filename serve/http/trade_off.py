@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from serve.http.service_errors import ServiceError
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -41,6 +44,39 @@ class TradeOff:
     """Checkpoint that the caller names; None takes whichever is served."""
     beta: str = "temperature"
     """What the caller's route calls the DPO temperature."""
+    weighed_in: str = "weights"
+    """The field in which the caller gave the weights."""
+
+    @classmethod
+    def of_model(cls, model: str | None, weights: Weights | None, beta: Beta | None) -> TradeOff:
+        """What an OpenAI route is asked for, whose `model` may be NAME@OBJECTIVE=WEIGHT,OBJECTIVE=WEIGHT.
+
+        Raises:
+            ServiceError: what follows the @ is no such list, or there are weights beside it.
+        """
+        name, at, asked = (model or "").partition("@")
+        if not at:
+            return cls(weights=weights, temperature=beta, model=name or None, beta="beta")
+        if weights is not None:
+            raise ServiceError(
+                400, f"weights: model has them too, after its @ ({asked!r}); leave one out", param="weights"
+            )
+        pairs = [pair.split("=") for pair in asked.split(",")]
+        given = {pair[0].strip(): _weight(pair[1]) for pair in pairs if len(pair) == 2}
+        if None in given.values() or len(given) < len(pairs):
+            message = f"model: {asked!r} is no list of weights; give NAME@OBJECTIVE=WEIGHT,OBJECTIVE=WEIGHT, each once"
+            raise ServiceError(400, message, param="model")
+        weighed = {objective: weight for objective, weight in given.items() if weight is not None}
+        return cls(weights=weighed, temperature=beta, model=name or None, beta="beta", weighed_in="model")
+
+
+def _weight(text: str) -> float | None:
+    """A weight as it stands in a model's name, or None where there is none."""
+    try:
+        weight = float(text)
+    except ValueError:
+        return None
+    return weight if 0 <= weight < math.inf else None
 
 
 class TradeOffBody(Body):

@@ -12,7 +12,11 @@ from safetensors.torch import load_file, save_file
 
 from cosdpo.errors import InputError
 from serve import checkpoint
+from serve.engine.engine_settings import EngineSettings
+from serve.language_service import LanguageService
 from serve.ranking_service import RankingService
+from serve.service_settings import ServiceSettings
+from tests.serve.fake_engine import FakeEngine
 
 
 def copied(run_folder: Path, tmp_path: Path) -> Path:
@@ -73,3 +77,16 @@ def test_broken_ones_are_refused_before_anything_starts(
 def test_an_example_prompt_has_no_template(run_folder: Path) -> None:
     assert checkpoint.example_prompt(run_folder / "checkpoint", "q: {prompt}\n") == "a cat"
     assert checkpoint.example_prompt(run_folder, "{prompt}") is None
+
+
+def test_no_more_is_promised_than_the_cache_holds(run_folder: Path) -> None:
+    """The tiny model's positions hold 48 tokens besides the soft ones; a cache of 40 holds fewer."""
+    folder = run_folder / "checkpoint"
+    lengths = []
+    for tokens in (4096, 40):
+        engine = EngineSettings.model_construct(kv_tokens=tokens)
+        settings = ServiceSettings(checkpoint=folder).model_copy(update={"engine": engine})
+        service = LanguageService(folder, settings, start=lambda _, tokenizer: FakeEngine(tokenizer))
+        lengths.append((service.description.max_model_len, service.card.soft_tokens))
+    (whole, soft), (bounded, _) = lengths
+    assert (whole, bounded) == (48, 40 - soft)

@@ -206,6 +206,51 @@ async def test_models_and_errors_as_the_client_knows_them(serve: Serve) -> None:
             await client.completions.create(model=model.id, prompt="a")
 
 
+async def test_a_models_name_carries_the_weights(serve: Serve) -> None:
+    """An objective that it leaves out weighs 0; weights are scaled to sum 1."""
+    async with serve() as served:
+        client = client_of(served)
+        (model,) = (await client.models.list()).data
+        kind, short = (model.model_extra or {})["objectives"]
+        for name, weights in (
+            (f"tiny-run@{kind}=0.7,{short}=2.1", [0.25, 0.75]),
+            (f"{model.id}@{short}=1", [0, 1]),
+            (f"@{kind}=1e-3", [1, 0]),
+        ):
+            made = await client.completions.create(model=name, prompt="a")
+            assert (made.model_extra or {})["weights"] == pytest.approx(weights)
+            assert made.model == model.id
+            asked: Any = {"role": "user", "content": "hi"}
+            chat = await client.chat.completions.create(model=name, messages=[asked])
+            assert (chat.model_extra or {})["weights"] == pytest.approx(weights)
+        with pytest.raises(openai.NotFoundError):
+            await client.completions.create(model=f"gpt-4@{kind}=1", prompt="a")
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "param", "message"),
+    [
+        ("tiny-run@kind=1", {"weights": [1, 0]}, "weights", "weights: model has them too, after its @ ('kind=1')"),
+        ("tiny-run@", {}, "model", "model: '' is no list of weights"),
+        ("tiny-run@kind", {}, "model", "model: 'kind' is no list of weights"),
+        ("tiny-run@kind=1,kind=2", {}, "model", "is no list of weights"),
+        ("tiny-run@kind=-1", {}, "model", "is no list of weights"),
+        ("tiny-run@kind=nan", {}, "model", "is no list of weights"),
+        ("tiny-run@kind=inf", {}, "model", "is no list of weights"),
+        ("tiny-run@kind=0", {}, "model", "weights must not all be zero"),
+        ("tiny-run@nice=1", {}, "model", "weights name unknown objectives ['nice']"),
+    ],
+)
+async def test_wrong_weights_in_a_models_name(
+    serve: Serve, model: str, body: dict[str, Any], param: str, message: str
+) -> None:
+    async with serve() as served:
+        with pytest.raises(openai.BadRequestError) as caught:
+            await client_of(served).completions.create(model=model, prompt="a", extra_body=body)
+    assert caught.value.param == param
+    assert message in caught.value.message
+
+
 async def test_a_chats_own_answer_can_be_sent_back(serve: Serve) -> None:
     """As the object that the client made of it, and with what other servers and frameworks add to one."""
     asked: Any = {"role": "user", "content": "hi"}
