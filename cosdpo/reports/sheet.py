@@ -92,6 +92,7 @@ def panels(
         if key:
             figure.supxlabel(key, size=8, color=MUTED)
         figure.draw_without_rendering()
+        figure.set_layout_engine(None)  # settled: every file that is saved would find it anew, most of its time
         for axes, names in sheet.names.items():
             _write(axes, np.array(names.places, dtype=np.float64), names.texts, names.inks, names.others)
 

@@ -38,20 +38,31 @@ def rich(m: int) -> list[Result]:
     return [*full, result("soup", 0, 0.5, objectives=names, main="relevance", budget="time")]
 
 
-@pytest.mark.parametrize("m", [2, 3, 5])
-def test_loads_and_runs_nothing(tmp_path: Path, m: int) -> None:
+@pytest.fixture(scope="module")
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FlowingPage]:
+    """The folder and the page of two objectives with all that there can be."""
+    folder = tmp_path_factory.mktemp("comparison")
+    return folder, write(folder, rich(2))
+
+
+def test_loads_and_runs_nothing(of_two: tuple[Path, FlowingPage]) -> None:
+    assert_loads_nothing(of_two[1])
+
+
+@pytest.mark.parametrize("m", [3, 5])
+def test_of_more_objectives_loads_and_runs_nothing(tmp_path: Path, m: int) -> None:
     assert_loads_nothing(write(tmp_path, rich(m)))
 
 
-def test_writes_all_files(tmp_path: Path) -> None:
-    write(tmp_path, rich(2))
+def test_writes_all_files(of_two: tuple[Path, FlowingPage]) -> None:
+    folder, _ = of_two
     plots = {"fronts.png", "hypervolume.png", "hypervolume_time.png"}
-    assert {path.name for path in tmp_path.iterdir()} == {"comparison.json", "points.parquet", "report.html", *plots}
-    assert all((tmp_path / name).read_bytes().startswith(b"\x89PNG") for name in plots)
+    assert {path.name for path in folder.iterdir()} == {"comparison.json", "points.parquet", "report.html", *plots}
+    assert all((folder / name).read_bytes().startswith(b"\x89PNG") for name in plots)
 
 
-def test_says_what_was_measured(tmp_path: Path) -> None:
-    page = write(tmp_path, rich(2))
+def test_says_what_was_measured(of_two: tuple[Path, FlowingPage]) -> None:
+    _, page = of_two
     assert "One conditioned run reaches 1.21 times the hypervolume of 5 single-weight runs" in page.text
     for heading in ("With equal training time", "Weight by weight", "The price in the main objective"):
         assert heading in page.text
@@ -86,8 +97,8 @@ def test_hostile_text_stays_text(tmp_path: Path) -> None:
     assert page.text.count(EVIL) >= 10
 
 
-def test_same_results_give_the_same_bytes(tmp_path: Path) -> None:
-    write(tmp_path, rich(2))
-    before = [(tmp_path / name).read_bytes() for name in ("comparison.json", "report.html")]
-    write(tmp_path, rich(2))
-    assert before == [(tmp_path / name).read_bytes() for name in ("comparison.json", "report.html")]
+def test_same_results_give_the_same_bytes(of_two: tuple[Path, FlowingPage]) -> None:
+    folder, _ = of_two
+    before = [(folder / name).read_bytes() for name in ("comparison.json", "report.html")]
+    write(folder, rich(2))
+    assert before == [(folder / name).read_bytes() for name in ("comparison.json", "report.html")]

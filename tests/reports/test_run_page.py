@@ -100,9 +100,21 @@ def full(folder: Path, m: int = 2) -> HtmlPage:
 
 
 @pytest.fixture(scope="module")
-def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[int, HtmlPage]:
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the page of two objectives lies."""
+    return tmp_path_factory.mktemp("report")
+
+
+@pytest.fixture(scope="module")
+def pages(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, HtmlPage]:
     """Pages by number of objectives."""
-    return {m: full(tmp_path_factory.mktemp("report"), m) for m in (2, 3, 5)}
+    return {2: full(folder)} | {m: full(tmp_path_factory.mktemp("report"), m) for m in (3, 5)}
+
+
+@pytest.fixture(scope="module")
+def ranked(tmp_path_factory: pytest.TempPathFactory) -> dict[int, HtmlPage]:
+    """Pages of rankers by number of objectives."""
+    return {m: write(tmp_path_factory.mktemp("ranked"), ranking_front(m), rankings=[ranking(m)]) for m in (2, 3, 5)}
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
@@ -162,8 +174,8 @@ def test_does_without_samples_training_and_drops(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("m", [2, 3, 5])
-def test_ranking_says_what_the_front_costs(tmp_path: Path, m: int) -> None:
-    page = write(tmp_path, ranking_front(m), rankings=[ranking(m)])
+def test_ranking_says_what_the_front_costs(ranked: dict[int, HtmlPage], m: int) -> None:
+    page = ranked[m]
     text = " ".join(page.text.split())
     assert "The price: relevance ndcg@10 goes from 0.385 (base) to 0.360 at its lowest and 0.390 at its highest" in text
     assert "hypervolume0.02 ± 0.01 over 3 folds, of ndcg@10, from 0.25" in text
@@ -177,34 +189,30 @@ def test_ranking_says_what_the_front_costs(tmp_path: Path, m: int) -> None:
     assert_loads_nothing(page, scripts=2)
 
 
-def test_rows_of_the_points_hold_the_main_objective(tmp_path: Path) -> None:
-    page = write(tmp_path, ranking_front(2))
-    text = " ".join(page.text.split())
+def test_rows_of_the_points_hold_the_main_objective(ranked: dict[int, HtmlPage]) -> None:
+    text = " ".join(ranked[2].text.split())
     # the base, then the first and the last trade-off: main, and both objectives; cells follow without a space
     for row in ("base model0.3850.2500.250", "0 · 10.3900.3000.500", "1 · 00.3600.5000.300"):
         assert row in text
 
 
-def test_main_loss_runs_from_worst_to_best(tmp_path: Path) -> None:
+def test_slider_runs_from_worst_to_best_and_lists_the_metrics_in_the_fronts_order(
+    pages: dict[int, HtmlPage], tmp_path: Path
+) -> None:
     front = ranking_front(2)
     assert front.main is not None
     front.main.higher_is_better = False
-    data = json.loads(write(tmp_path, front).scripts[0])
-    assert (data["main"]["worst"], data["main"]["best"]) == (0.39, 0.36)
-
-
-def test_slider_lists_the_metrics_in_the_fronts_order(pages: dict[int, HtmlPage], tmp_path: Path) -> None:
-    front = ranking_front(2)
     front.metrics["a"] = front.metrics["ndcg@10"]  # before n in the alphabet, after it in the front
     for point in front.points:
         point.values["a"] = [0.0, 0.0]
-    page = write(tmp_path, front)
-    assert list(json.loads(page.scripts[0])["metrics"]) == ["ndcg@10", "a"]
+    data = json.loads(write(tmp_path, front).scripts[0])
+    assert (data["main"]["worst"], data["main"]["best"]) == (0.39, 0.36)
+    assert list(data["metrics"]) == ["ndcg@10", "a"]
     assert json.loads(pages[2].scripts[0])["main"] is None
 
 
-def test_documents_stand_at_their_ranks_with_their_labels(tmp_path: Path) -> None:
-    page = write(tmp_path, ranking_front(2), rankings=[ranking(2)])
+def test_documents_stand_at_their_ranks_with_their_labels(ranked: dict[int, HtmlPage]) -> None:
+    page = ranked[2]
     cells = [a for tag, a in page.elements if tag == "td" and "data-document" in a]
     # ten ranks in the first column, three in the second: 11 0, 10 1, 9 2, 8, 7, ...
     numbers = ["11", "0", "10", "1", "9", "2", "8", "7", "6", "5", "4", "3", "2"]
@@ -251,9 +259,8 @@ def test_wrong_rankings_are_refused(tmp_path: Path) -> None:
             Ranking.model_validate({**good, **change})
 
 
-def test_same_run_gives_the_same_bytes(tmp_path: Path) -> None:
-    before = full(tmp_path).source
-    assert full(tmp_path).source == before
+def test_same_run_gives_the_same_bytes(pages: dict[int, HtmlPage], folder: Path) -> None:
+    assert full(folder).source == pages[2].source
 
 
 def test_answers_need_a_weight_per_objective(tmp_path: Path) -> None:
