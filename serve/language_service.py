@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cosdpo.data.tokenization import tokenize_prompts
 from cosdpo.errors import InputError
-from cosdpo.models.base import load_tokenizer
+from cosdpo.models.base import context_length, load_tokenizer
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import SMALLEST_RATIO
 from cosdpo.training.devices import dtype_of
@@ -66,8 +66,8 @@ class LanguageService(ServedCheckpoint):
         self.engine: Engine = (start or _engine(settings))(self.scorer, self.tokenizer)
         self.pace = Pace()
         self.largest = CHAT_GROWTH * settings.limits.prompt_chars
-        positions = int(self.scorer.body.config.max_position_embeddings)
-        context = min(positions, settings.engine.kv_tokens) - self.card.soft_tokens
+        positions = min(context_length(self.scorer.body.config), settings.engine.kv_tokens)
+        context = positions - self.card.soft_tokens
         self.room = context + 1  # the last token need not be read
         super().__init__(folder, self.scorer, name, SMALLEST_RATIO, context)
 

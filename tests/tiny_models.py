@@ -16,7 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
-from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, PreTrainedConfig, PreTrainedTokenizerFast
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GptOssConfig,
+    LlamaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+)
 
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
@@ -56,6 +65,18 @@ def byte_level() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<bos>", eos_token="<eos>")
 
 
+_WINDOW = 5
+"""Positions that a query of a layer with a sliding window sees: fewer than most contexts of the tests have."""
+_ALTERNATING = {"sliding_window": _WINDOW, "head_dim": 4, "layer_types": ["sliding_attention", "full_attention"]}
+_OF_LLAMAS_FORM: dict[str, tuple[type[PreTrainedConfig], dict[str, object]]] = {
+    "llama": (LlamaConfig, {}),
+    "mistral": (MistralConfig, {"sliding_window": _WINDOW}),
+    "gemma3": (Gemma3TextConfig, {**_ALTERNATING, "query_pre_attn_scalar": 4}),
+    "gptoss": (GptOssConfig, {**_ALTERNATING, "num_local_experts": 4, "num_experts_per_tok": 2}),
+}
+"""Windows in all layers; in every other one; in every other one, with attention sinks and experts."""
+
+
 def shape(kind: str, vocabulary: int = len(VOCABULARY)) -> PreTrainedConfig:
     """A config of one of KINDS."""
     family, head = kind.split("-")
@@ -63,7 +84,9 @@ def shape(kind: str, vocabulary: int = len(VOCABULARY)) -> PreTrainedConfig:
     tied = {"tie_word_embeddings": head == "tied"}
     if family == "gpt2":
         return GPT2Config(n_positions=CONTEXT, n_embd=16, n_layer=2, n_head=4, **shared, **tied)
-    return LlamaConfig(
+    cls, more = _OF_LLAMAS_FORM[family]
+    return cls(
+        **more,
         max_position_embeddings=CONTEXT,
         hidden_size=16,
         intermediate_size=24,
@@ -87,8 +110,16 @@ FORMS: list[dict[str, object]] = [
 ]
 """Every way in which weights enter a model."""
 FORM_NAMES = ["-".join(str(value) for value in form.values() if isinstance(value, str)) for form in FORMS]
-KINDS = ("gpt2-tied", "gpt2-untied", "llama-tied", "llama-untied")
-"""Both families; llama with grouped-query attention; heads tied to the embeddings and not."""
+KINDS = (
+    "gpt2-tied",
+    "gpt2-untied",
+    "llama-tied",
+    "llama-untied",
+    "mistral-untied",
+    "gemma3-tied",
+    "gptoss-untied",
+)
+"""All families; llama and those of its form with grouped-query attention; heads tied to the embeddings and not."""
 
 
 def write_model(folder: Path, kind: str, vocabulary: int = len(VOCABULARY)) -> Path:
@@ -99,6 +130,8 @@ def write_model(folder: Path, kind: str, vocabulary: int = len(VOCABULARY)) -> P
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
                 torch.nn.init.normal_(parameter, std=0.1)
+            elif name.endswith("sinks"):
+                torch.nn.init.normal_(parameter, std=1.0)
     model.save_pretrained(folder)
     letters(bos=kind.startswith("llama")).save_pretrained(folder)
     return folder

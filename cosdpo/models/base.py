@@ -52,15 +52,34 @@ def load_config(name: str, weights: bool = True) -> Any:
         config = AutoConfig.from_pretrained(name, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
-    for key in UNSUPPORTED_HEADS:
-        if getattr(config, key, None) not in (None, 1, 1.0):
-            raise InputError(f"model.base {name}: {key} is not supported; use a GPT-2 or Llama-family model")
+    check_head(name, config)
     if weights and Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
         raise InputError(f"model.base {name}: not a complete model folder (it has no .safetensors file)")
     # The same function, computed by one fused kernel instead of six elementwise passes.
     if getattr(config, "activation_function", None) == "gelu_new":
         config.activation_function = "gelu_pytorch_tanh"
     return config
+
+
+def check_head(name: str, config: Any) -> None:
+    """Raises InputError for a head whose logits are not simply W h + b."""
+    for key in UNSUPPORTED_HEADS:
+        if getattr(config, key, None) not in (None, 1, 1.0):
+            raise InputError(f"model.base {name}: {key} is not supported; docs/models.md lists what is")
+
+
+def context_length(config: Any) -> int:
+    """Positions that a context may have.
+
+    `longrope` turns every token of a pass by other frequencies once one of its rows is longer than the model was first
+    trained for: that length is then the bound, so that rows of one pass do not change each other.
+    """
+    positions = int(config.max_position_embeddings)
+    rope = getattr(config, "rope_parameters", None) or {}
+    if rope.get("rope_type") != "longrope":
+        return positions
+    original = rope.get("original_max_position_embeddings") or config.original_max_position_embeddings
+    return min(positions, int(original))
 
 
 def check_vocabulary(name: str, tokenizer: PreTrainedTokenizerBase, vocabulary: int) -> None:

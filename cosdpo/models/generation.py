@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedTokenizerBase
 
+from cosdpo.models.base import context_length
 from cosdpo.models.language_scorer import LanguageScorer
 
 
@@ -85,7 +86,7 @@ class _Mixture:
         c = torch.tensor(ratios, device=scorer.device, dtype=torch.float32)
         share = torch.zeros_like(c) if weights is None else 1 / c
         self.parts: list[tuple[Tensor, Tensor, _Decoder]] = []
-        room = torch.full((len(prompts),), scorer.body.config.max_position_embeddings)
+        room = torch.full((len(prompts),), context_length(scorer.body.config))
         for factor, tuned in ((share, True), (1 - share, False)):
             rows = factor.nonzero().flatten()
             if len(rows) == 0:
@@ -133,7 +134,7 @@ class _Decoder:
             if temperatures is None:
                 temperatures = weights.new_tensor(scorer.card.trained_temperature).expand(weights.shape)
             self.soft, self.gates = scorer.soft_and_gates(scorer.conditions(weights, temperatures))
-        self.positions = int(scorer.body.config.max_position_embeddings)
+        self.positions = context_length(scorer.body.config)
         k = self.soft.shape[1] if self.soft is not None else 0
         # The token after the last position can still be predicted, if not be read.
         self.room = [self.positions - len(prompt) - k + 1 for prompt in prompts]

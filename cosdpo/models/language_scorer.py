@@ -31,6 +31,7 @@ from cosdpo.losses import rescale
 from cosdpo.models.adapter_settings import read_adapter_settings
 from cosdpo.models.base import load_base, load_config, skeleton
 from cosdpo.models.cards import LanguageCard
+from cosdpo.models.check import check_architecture
 from cosdpo.models.conditioning import EndAdapter, Gates, HyperPrompt, attach, attach_ends
 from cosdpo.models.frozen_scorer import FrozenScorer
 from cosdpo.models.log_probabilities import token_divergences
@@ -60,7 +61,9 @@ class LanguageScorer(FrozenScorer):
         self.prompt = None
         self.gates = None
         if card.conditioning in ("hyper_prompt", "both"):
-            self.prompt = HyperPrompt(card.soft_tokens, width, conditions, self.embed.weight.float().std())
+            # Gemma's embeddings are multiplied by a constant as they are looked up.
+            scale = self.embed.weight.float().std() * getattr(self.embed, "scalar_embed_scale", 1.0)
+            self.prompt = HyperPrompt(card.soft_tokens, width, conditions, scale)
         if card.conditioning in ("gated_lora", "both"):
             self.gates = Gates(layers + 2, rank, len(card.objectives), conditions, card.gates)
             if card.adapt_ends:
@@ -224,7 +227,9 @@ class LanguageScorer(FrozenScorer):
     def check(cls, folder: Path, base: str = "") -> None:
         """Raises InputError for a folder that `load` refuses; of the base it reads the configuration alone."""
         card = LanguageCard.read(folder)
-        modules = skeleton(load_config(base or card.base))
+        config = load_config(base or card.base)
+        check_architecture(base or card.base, config)
+        modules = skeleton(config)
         with torch.device("meta"):
             cls._filled(folder, card, modules)
 

@@ -67,9 +67,17 @@ class Layout:
     """[T] index of each packed token in the padded outputs, prefixes first."""
     last_prefix: Tensor
     """[B] packed index of the token that predicts the first response token."""
+    prefix_keys: Tensor
+    """[B, cached + P] position of each key of `prefix_mask`."""
+    candidate_keys: Tensor
+    """[R, cached + P + C] position of each key of `candidate_mask`."""
+    longest: int
+    """Positions of the longest row."""
     cache: PromptCache | None = None
     record: PromptCache | None = None
     """Set while prompts are encoded: receives each layer's keys and values."""
+    _within: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    """The masks of sliding windows, made when a layer asks for them."""
 
     def to(self, device: torch.device, dtype: torch.dtype) -> Layout:
         """On the device, with masks as what is added to attention's logits: kernels that take a boolean mask turn it
@@ -79,13 +87,34 @@ class Layout:
         for name in ("prefix_mask", "candidate_mask"):
             allowed = moved[name]
             moved[name] = torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, float("-inf"))
-        return Layout(**moved)
+        return Layout(**moved | {"_within": {}})
+
+    def masks(self, window: int | None) -> tuple[Tensor, Tensor]:
+        """`prefix_mask` and `candidate_mask` of a layer whose queries see the last `window` positions, their own
+        included; None sees all.
+        """
+        if window is None or window >= self.longest:
+            return self.prefix_mask, self.candidate_mask
+        if window not in self._within:
+            sides = (self.prefix_mask, self.prefix_keys), (self.candidate_mask, self.candidate_keys)
+            prefix, candidate = (_within(mask, keys, window) for mask, keys in sides)
+            self._within[window] = prefix, candidate
+        return self._within[window]
 
 
 class OwnAttention(Protocol):
     """A layout that attends by itself, such as that of decoding rows with keys and values of their own."""
 
-    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    def attend(
+        self,
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        window: int | None,
+        sinks: Tensor | None,
+    ) -> Tensor:
         """From [rows, heads, length, head_dim] each to [rows, length, heads, head_dim]."""
 
 
@@ -115,13 +144,13 @@ def lay_out(
 
     cached_valid = np.arange(cached_lengths.max()) < cached_lengths[:, None]
     prefix_keys = np.concatenate([cached_valid, prefix_valid], 1)
+    prefix_at = cached_lengths[:, None] + prefix_slots
+    candidate_at = (cached_lengths + prefix_lengths)[context_of_row][:, None] + candidate_slots
+    prefix_key_at = np.concatenate(
+        [np.broadcast_to(np.arange(cached_valid.shape[1]), cached_valid.shape), prefix_at], 1
+    )
     arrays = {
-        "positions": np.concatenate(
-            [
-                (cached_lengths[:, None] + prefix_slots)[prefix_valid],
-                ((cached_lengths + prefix_lengths)[context_of_row][:, None] + candidate_slots)[candidate_valid],
-            ]
-        ),
+        "positions": np.concatenate([prefix_at[prefix_valid], candidate_at[candidate_valid]]),
         "context_of_token": np.concatenate(
             [np.arange(split).repeat(prefix_lengths), context_of_row.repeat(row_lengths)]
         ),
@@ -134,9 +163,11 @@ def lay_out(
             [prefix_valid.ravel().nonzero()[0], prefix_valid.size + candidate_valid.ravel().nonzero()[0]]
         ),
         "last_prefix": ends[:split] - 1,
+        "prefix_keys": prefix_key_at,
+        "candidate_keys": np.concatenate([prefix_key_at[context_of_row], candidate_at], 1),
     }
     tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return Layout(**tensors)
+    return Layout(**tensors, longest=int(tensors["positions"].max()) + 1)
 
 
 def _integers(values: Sequence[int]) -> Integers:
@@ -154,18 +185,49 @@ def _causal_after(past: Booleans, length: int) -> Booleans:
     return np.concatenate([np.broadcast_to(past[:, None], (rows, length, past.shape[1])), causal], -1)
 
 
+def _within(mask: Tensor, keys: Tensor, window: int) -> Tensor:
+    """The mask [rows, 1, queries, keys] without keys [rows, keys] that lie `window` or more positions behind."""
+    queries = keys[:, keys.shape[1] - mask.shape[2] :]
+    behind = queries[:, None, :, None] - keys[:, None, None, :]
+    return mask.masked_fill(behind >= window, float("-inf"))
+
+
 def _pad(packed: Tensor, index: Tensor) -> Tensor:
     """[T, heads, d] -> [rows, length, heads, d]."""
     return packed.index_select(0, index.flatten()).view(*index.shape, *packed.shape[1:])
 
 
-def _sdpa(query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None) -> Tensor:
+def dot_product_attention(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None, sinks: Tensor | None
+) -> Tensor:
+    """[..., m, value_size] from [..., m, head_size], keys [..., n, head_size] and values [..., n, value_size].
+
+    Args:
+        mask: added to the logits (or true where attention is allowed), broadcast to [..., m, n]; None sees all.
+        sinks: logits, broadcast to [..., m], of one more key whose value is 0 (attention sinks, Xiao et al. 2024, arXiv
+            2309.17453, as learned logits).
+    """
+    if sinks is not None:
+        # The key's logit differs by head, and a mask per head would be as large as all logits. So it comes as a
+        # product: one more number per query, which that key alone multiplies. The others keep kernels aligned.
+        size = query.shape[-1]
+        scaling = size**-0.5 if scaling is None else scaling
+        query, key, value = F.pad(query, (0, 8)), F.pad(key, (0, 8, 1, 0)), F.pad(value, (0, 0, 1, 0))
+        query[..., size] = (sinks / scaling).to(query.dtype)
+        key[..., 0, size] = 1
+        mask = mask if mask is None else F.pad(mask, (1, 0), value=1 if mask.dtype == torch.bool else 0)
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
+
+
+def _rows(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, sinks: Tensor | None
+) -> Tensor:
+    """Attention of [rows, length, heads, head_size], key heads perhaps fewer."""
     groups = query.shape[2] // key.shape[2]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 2), value.repeat_interleave(groups, 2)
-    out = F.scaled_dot_product_attention(
-        query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), attn_mask=mask, scale=scaling
-    )
+    sinks = sinks if sinks is None else sinks[:, None]
+    out = dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, scaling, sinks)
     return out.transpose(1, 2)
 
 
@@ -177,21 +239,32 @@ def attend(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     layout: Layout | OwnAttention | None = None,
+    sliding_window: int | None = None,
+    s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """Attention over a packed row; without a layout, transformers' own scaled-dot-product attention.
 
     Args:
         query, key, value: [1, heads, T, head_dim] packed, or [rows, heads, length, head_dim] without a layout.
+        attention_mask: read without a layout alone; None is causal.
+        sliding_window: positions that a query of this layer sees, its own included.
+        s_aux: [heads] logits of the layer's attention sinks.
 
     Returns:
         [1, T, heads, head_dim] packed, or [rows, length, heads, head_dim].
     """
+    if layout is None and s_aux is not None:
+        if attention_mask is None:
+            length, past = query.shape[2], key.shape[2] - query.shape[2]
+            attention_mask = torch.ones(length, past + length, dtype=torch.bool, device=query.device).tril(past)
+        q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+        return _rows(q, k, v, attention_mask, scaling, s_aux), None
     if layout is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return output, None
     if not isinstance(layout, Layout):
-        return layout.attend(module, query, key, value, scaling), None
+        return layout.attend(module, query, key, value, scaling, sliding_window, s_aux), None
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     prefix_k, prefix_v = _pad(k, layout.prefix_pad), _pad(v, layout.prefix_pad)
     if layout.record is not None:
@@ -200,12 +273,13 @@ def attend(
         cached_k, cached_v = layout.cache.layers[module.layer_idx]
         prefix_k, prefix_v = torch.cat([cached_k, prefix_k], 1), torch.cat([cached_v, prefix_v], 1)
     prefix_q = _pad(q, layout.prefix_pad)
-    padded = [_sdpa(prefix_q, prefix_k, prefix_v, layout.prefix_mask, scaling).flatten(0, 1)]
+    prefix_mask, candidate_mask = layout.masks(sliding_window)
+    padded = [_rows(prefix_q, prefix_k, prefix_v, prefix_mask, scaling, s_aux).flatten(0, 1)]
     if layout.candidate_pad.numel():
         candidate_q = _pad(q, layout.candidate_pad)
         candidate_k = torch.cat([prefix_k.index_select(0, layout.context_of_row), _pad(k, layout.candidate_pad)], 1)
         candidate_v = torch.cat([prefix_v.index_select(0, layout.context_of_row), _pad(v, layout.candidate_pad)], 1)
-        out = _sdpa(candidate_q, candidate_k, candidate_v, layout.candidate_mask, scaling)
+        out = _rows(candidate_q, candidate_k, candidate_v, candidate_mask, scaling, s_aux)
         padded.append(out.flatten(0, 1))
     return torch.cat(padded).index_select(0, layout.unpad)[None], None
 

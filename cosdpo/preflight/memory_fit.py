@@ -14,7 +14,7 @@ from rich.table import Table
 from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
-from cosdpo.models.base import load_config
+from cosdpo.models.base import context_length, load_config
 from cosdpo.preflight.shares import GIB, Share, name_of, shares
 from cosdpo.preflight.step_memory import StepMemory, step_memory
 from cosdpo.training.devices import base_dtype
@@ -59,7 +59,7 @@ class MemoryFit:
         if self.contexts:
             order = sorted(range(len(self.contexts)), key=lambda i: -self.contexts[i].tokens)
             return [self.contexts[order[i % len(order)]] for i in range(count)]
-        length = self.config.data.max_length or min(ASSUMED_LENGTH, int(self.model.max_position_embeddings))
+        length = self.config.data.max_length or min(ASSUMED_LENGTH, context_length(self.model))
         prompt = length // 2
         return [TokenizedContext(prompt=[0] * prompt, candidates=[[0] * (length - prompt)] * 2)] * count
 

@@ -11,10 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
+from cosdpo.models.packing import dot_product_attention
 from serve.engine.kv_memory import Pool
 from serve.engine.row_conditioning import RowConditioning
+
+
+def _added(hidden: Tensor, dtype: torch.dtype) -> Tensor:
+    """What is added to logits so that nothing is seen where `hidden` is true."""
+    return torch.zeros(hidden.shape, dtype=dtype, device=hidden.device).masked_fill_(hidden, float("-inf"))
 
 
 @dataclass(eq=False)
@@ -33,18 +38,36 @@ class PrefillChunk:
     values: list[Tensor]
     span: slice = field(default_factory=lambda: slice(0))
     """Its tokens in the pass."""
-    mask: Tensor | None = None
-    """[m, start + m] added to attention's logits; None for a single token, which may see all."""
+    masks: dict[int | None, Tensor] = field(default_factory=dict)
+    """[m, start + m] added to attention's logits, by the window that a layer's queries see."""
 
-    def lay(self, at: int, dtype: torch.dtype, device: torch.device) -> None:
+    def lay(self, at: int) -> None:
         """Places it in the pass."""
-        m = len(self.ids)
-        self.span = slice(at, at + m)
-        if m > 1:
-            later = torch.ones(m, self.start + m, dtype=torch.bool, device=device).triu_(self.start + 1)
-            self.mask = torch.zeros(later.shape, dtype=dtype, device=device).masked_fill_(later, float("-inf"))
+        self.span = slice(at, at + len(self.ids))
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    def mask(self, window: int | None, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+        """What is added to the logits of layers with `window`; None where all is seen: from a single token."""
+        m, end = len(self.ids), self.start + len(self.ids)
+        window = None if window is None or window >= end else window
+        if m == 1 and window is None:
+            return None
+        if window not in self.masks:
+            hidden = torch.ones(m, end, dtype=torch.bool, device=device).triu_(self.start + 1)
+            if window is not None:
+                hidden |= torch.ones_like(hidden).tril_(self.start - window)
+            self.masks[window] = _added(hidden, dtype)
+        return self.masks[window]
+
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        window: int | None,
+        sinks: Tensor | None,
+    ) -> Tensor:
         """[m, heads, head_size] from the same."""
         end = self.start + len(self.ids)
         keys, values = self.keys[layer], self.values[layer]
@@ -54,10 +77,10 @@ class PrefillChunk:
         groups = heads // len(keys)
         # Query heads that share a key head become further queries of it: no key is copied.
         q = query.view(m, len(keys), groups, size).permute(1, 2, 0, 3).reshape(1, len(keys), groups * m, size)
-        mask = self.mask if self.mask is None or groups == 1 else self.mask.repeat(groups, 1)
-        out = F.scaled_dot_product_attention(
-            q, keys[None, :, :end], values[None, :, :end], attn_mask=mask, scale=scaling
-        )
+        mask = self.mask(window, query.dtype, query.device)
+        mask = mask if mask is None or groups == 1 else mask.repeat(groups, 1)
+        sinks = sinks if sinks is None else sinks.view(len(keys), groups).repeat_interleave(m, 1)
+        out = dot_product_attention(q, keys[None, :, :end], values[None, :, :end], mask, scaling, sinks)
         return out.view(len(keys), groups, m, size).permute(2, 0, 1, 3).reshape(m, heads, size)
 
 
@@ -73,17 +96,35 @@ class PoolRows:
     """[n] 0 to n - 1."""
     positions: Tensor = field(init=False)
     """[n] where each row's new token goes."""
-    mask: Tensor = field(init=False)
-    """[n, 1, 1, longest] added to attention's logits."""
+    masks: dict[int | None, Tensor] = field(init=False)
+    """[n, 1, 1, longest] added to attention's logits, by the window that a layer's queries see."""
 
-    def lay(self, positions: Tensor, dtype: torch.dtype) -> None:
+    def lay(self, positions: Tensor) -> None:
         """Takes over the positions of this step, [T]."""
         self.positions = positions[self.span]
-        later = torch.arange(self.longest, device=positions.device) > self.positions[:, None]
-        self.mask = torch.zeros(later.shape, dtype=dtype, device=positions.device).masked_fill_(later, float("-inf"))
-        self.mask = self.mask[:, None, None]
+        self.masks = {}
 
-    def attend(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """What is added to the logits of layers with `window`."""
+        window = None if window is None or window >= self.longest else window
+        if window not in self.masks:
+            keys, queries = torch.arange(self.longest, device=self.positions.device), self.positions[:, None]
+            hidden = keys > queries
+            if window is not None:
+                hidden |= keys <= queries - window
+            self.masks[window] = _added(hidden, dtype)[:, None, None]
+        return self.masks[window]
+
+    def attend(
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        window: int | None,
+        sinks: Tensor | None,
+    ) -> Tensor:
         """[n, heads, head_size] from the same."""
         keys, values = self.pool.keys[layer], self.pool.values[layer]
         keys[self.slots, :, self.positions] = key
@@ -91,9 +132,9 @@ class PoolRows:
         n, heads, size = query.shape
         # Query heads that share a key head become further queries of it: no key is copied.
         q = query.view(n, keys.shape[1], heads // keys.shape[1], size)
-        out = F.scaled_dot_product_attention(
-            q, keys[:n, :, : self.longest], values[:n, :, : self.longest], attn_mask=self.mask, scale=scaling
-        )
+        sinks = sinks if sinks is None else sinks.view(q.shape[1:3])
+        mask = self.mask(window, query.dtype)
+        out = dot_product_attention(q, keys[:n, :, : self.longest], values[:n, :, : self.longest], mask, scaling, sinks)
         return out.reshape(n, heads, size)
 
 
@@ -105,11 +146,20 @@ class StepAttention:
     pools: list[PoolRows]
     dtype: torch.dtype
 
-    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float | None) -> Tensor:
+    def attend(
+        self,
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        window: int | None,
+        sinks: Tensor | None,
+    ) -> Tensor:
         """[T, 1, heads, head_size] from [T, heads, 1, head_size] each."""
         q, k, v = (x[:, :, 0].to(self.dtype) for x in (query, key, value))
         parts: list[PrefillChunk | PoolRows] = [*self.chunks, *self.pools]
-        out = [p.attend(module.layer_idx, q[p.span], k[p.span], v[p.span], scaling) for p in parts]
+        out = [p.attend(module.layer_idx, q[p.span], k[p.span], v[p.span], scaling, window, sinks) for p in parts]
         if len(self.pools) == 1 and not self.chunks:
             return out[0][:, None]
         joined = torch.empty_like(q)

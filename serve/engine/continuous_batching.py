@@ -54,7 +54,7 @@ class ContinuousBatching:
         self.vocabulary = int(scorer.head.weight.shape[0])
         self.grammars = Grammars(backend, self.vocabulary, self.ends)
         self.masks = TokenMasks(self.vocabulary)
-        self.memory = KvMemory(KvShape.of(scorer.body.config, self.run.dtype, scorer.device), settings.kv_tokens)
+        self.memory = KvMemory(KvShape.of(scorer), settings.kv_tokens)
         self.prefixes = Prefixes(self.memory, settings.prefix_tokens)
         self.scheduler = Scheduler(self.memory, self.prefixes, settings)
         self.echoes = Echoes(scorer, lambda hidden, *of: self._likely(self.run.logits(hidden), *of))

@@ -16,7 +16,33 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cosdpo.errors import InputError
+from cosdpo.models.base import context_length
+from cosdpo.models.frozen_scorer import FrozenScorer
+
 SMALLEST_CLASS = 64
+
+
+class _Probe:
+    """Looks at what attention is given; every query sees its own token alone."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, int, int]] = []
+        """Heads, head size and value size of the keys and values of each layer."""
+
+    def attend(
+        self,
+        module: Any,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        window: int | None,
+        sinks: Tensor | None,
+    ) -> Tensor:
+        """[1, 1, heads, value_size]."""
+        self.shapes.append((key.shape[1], key.shape[3], value.shape[3]))
+        return value.repeat_interleave(query.shape[1] // value.shape[1], 1).transpose(1, 2)
 
 
 @dataclass(frozen=True)
@@ -31,17 +57,30 @@ class KvShape:
     device: torch.device
 
     @classmethod
-    def of(cls, config: Any, dtype: torch.dtype, device: torch.device) -> KvShape:
-        """The shape that a transformers config describes."""
-        queries = int(config.num_attention_heads)
-        return cls(
-            layers=int(config.num_hidden_layers),
-            heads=int(getattr(config, "num_key_value_heads", None) or queries),
-            head_size=int(getattr(config, "head_dim", None) or config.hidden_size // queries),
-            positions=int(config.max_position_embeddings),
-            dtype=dtype,
-            device=device,
-        )
+    def of(cls, scorer: FrozenScorer) -> KvShape:
+        """What a pass of one token keeps.
+
+        Raises:
+            InputError: its layers keep keys and values of different forms.
+        """
+        probe = _Probe()
+        dtype: torch.dtype = scorer.embed.weight.dtype
+        scorer.state.enabled = False
+        with torch.no_grad(), torch.autocast(scorer.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
+            scorer.body(
+                inputs_embeds=scorer.embed(torch.zeros(1, 1, dtype=torch.long, device=scorer.device)),
+                position_ids=torch.zeros(1, 1, dtype=torch.long, device=scorer.device),
+                attention_mask=torch.zeros(1, 1, 1, 1, device=scorer.device),
+                use_cache=False,
+                layout=probe,
+            )
+        heads, head_size, value_size = probe.shapes[0]
+        config = scorer.body.config
+        if len(set(probe.shapes)) > 1 or head_size != value_size:
+            raise InputError(
+                f"{config.model_type} models cannot be served: their layers keep keys and values of different sizes"
+            )
+        return cls(len(probe.shapes), heads, head_size, context_length(config), dtype, scorer.device)
 
     def zeros(self, *size: int) -> Tensor:
         """Memory that holds numbers from the start: what is masked is multiplied by 0, and 0 * nan would be nan."""

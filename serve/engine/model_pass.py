@@ -38,13 +38,13 @@ class ModelPass:
         if batch is not None:
             ids, positions, gates, at = [batch.tokens], [batch.positions], [batch.gates], len(batch.rows)
             for pool in batch.pools:
-                pool.lay(batch.positions, self.dtype)
+                pool.lay(batch.positions)
             for i, row in enumerate(batch.rows):
                 if row.opening_soft and row.length == row.prefix_length + row.opening_soft:
                     assert row.conditioning.soft is not None
                     soft.append((i, row.conditioning.soft[-1:]))
         for chunk in chunks:
-            chunk.lay(at, self.dtype, self.device)
+            chunk.lay(at)
             if chunk.soft is not None:
                 soft.append((at + chunk.soft_at, chunk.soft))
             at = chunk.span.stop

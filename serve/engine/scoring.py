@@ -11,6 +11,7 @@ import torch
 
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
+from cosdpo.models.base import context_length
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio
 from serve.engine.requests import Scores
@@ -31,7 +32,7 @@ class Scoring:
 
     def check(self) -> None:
         """Raises InputError where a candidate has no tokens or does not fit into the model's positions."""
-        positions = int(self.scorer.body.config.max_position_embeddings)
+        positions = context_length(self.scorer.body.config)
         room = positions - self.scorer.card.soft_tokens - len(self.prompt) + 1
         for i, candidate in enumerate(self.candidates):
             if not candidate:

@@ -48,7 +48,7 @@ class SlowTwin:
 
     def logits(self, prompt: list[int], response: list[int], weights: Tensor, temperatures: Tensor) -> Tensor:
         """Logits [R, V] that predict each response token."""
-        scorer, table = self.scorer, self.plain.get_input_embeddings().weight
+        scorer, table = self.scorer, self.plain.get_input_embeddings()(torch.arange(self.plain.config.vocab_size))
         conditions = weights
         if scorer.card.temperature_conditioned:
             conditions = torch.cat([weights, temperatures / temperatures.sum()])

@@ -24,7 +24,8 @@ from cosdpo.evaluation.measure import Measurement, measure
 from cosdpo.evaluation.samples import Answer, Sample
 from cosdpo.evaluation.scorers import resolve
 from cosdpo.models.averaging import average
-from cosdpo.models.base import check_vocabulary, load_base, load_config, load_tokenizer, skeleton
+from cosdpo.models.base import check_vocabulary, context_length, load_base, load_config, load_tokenizer, skeleton
+from cosdpo.models.check import check_architecture
 from cosdpo.models.language_scorer import LanguageScorer, check_adapters
 from cosdpo.models.temperature import SMALLEST_RATIO
 from cosdpo.simplex import das_dennis
@@ -98,7 +99,7 @@ class LanguageTask(Task):
         if not {"hyper_prompt", "both"} & set(kinds):
             return config
         soft = searched.get("model.soft_tokens", [config.model.soft_tokens])
-        room = int(load_config(config.model.base).max_position_embeddings) - max(int(count) for count in soft)
+        room = context_length(load_config(config.model.base)) - max(int(count) for count in soft)
         return config.changed({"data.max_length": min(config.data.max_length or room, room)})
 
     @staticmethod
@@ -122,10 +123,11 @@ class LanguageTask(Task):
     def prepare(cls, config: Config) -> Self:
         """Loads tokenizer and data and tokenises them."""
         model = load_config(config.model.base)
+        check_architecture(config.model.base, model)
         tokenizer = load_tokenizer(config.model.base)
         check_vocabulary(config.model.base, tokenizer, model.vocab_size)
         check_adapters(config, skeleton(model))
-        context = int(model.max_position_embeddings)
+        context = context_length(model)
         if config.data.max_length > context:
             raise InputError(
                 f"data.max_length {config.data.max_length} exceeds the model's context of {context} tokens"
