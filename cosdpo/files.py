@@ -33,6 +33,20 @@ def local_path(path: Path) -> Path:
         raise InputError(f"{path}: the home folder is not known; set HOME, or COSDPO_CACHE for the cache") from None
 
 
+def ensure_home() -> None:
+    """Sets HOME to the cache folder where there is no home folder, as in containers that run under any user id.
+
+    Libraries ask for one when they are imported, Ray Train among them.
+
+    Raises:
+        InputError: no cache folder is named either.
+    """
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = str(cache_folder().absolute())
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path in the same folder that takes the place of `path` at the end; after an error nothing is left.

@@ -3,10 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from cosdpo.files import whole_file, whole_folder
+from cosdpo.errors import InputError
+from cosdpo.files import ensure_home, whole_file, whole_folder
 
 
 @pytest.fixture(autouse=True)
@@ -59,3 +61,23 @@ def test_after_an_error_nothing_has_changed(tmp_path, whole):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == [path]
     assert (path / "kept").exists()
+
+
+def homeless() -> NoReturn:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_without_a_home_folder_the_cache_is_one(tmp_path, monkeypatch):
+    """As in a container that runs under a user id of its own; Ray Train asks for the home folder when imported."""
+    monkeypatch.setenv("HOME", "/somewhere")
+    monkeypatch.setenv("COSDPO_CACHE", str(tmp_path))
+    ensure_home()
+    assert os.environ["HOME"] == "/somewhere"
+    monkeypatch.setattr(Path, "home", homeless)
+    ensure_home()
+    assert os.environ["HOME"] == str(tmp_path)
+    monkeypatch.delenv("COSDPO_CACHE")
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr(Path, "expanduser", lambda path: homeless())
+    with pytest.raises(InputError, match="set HOME, or COSDPO_CACHE"):
+        ensure_home()

@@ -25,6 +25,7 @@ from cosdpo.cli.yaml_file import Setting, read_yaml, to_yaml
 from cosdpo.config import Config
 from cosdpo.config.named_keys import Key, Keys, keys_of, shown
 from cosdpo.errors import InputError
+from cosdpo.files import ensure_home
 
 __all__ = ["framed", "main", "read", "read_config", "to_yaml"]
 
@@ -48,6 +49,7 @@ def main(
 
     def job() -> None:
         config = read(Config, argv, description, defaults)
+        ensure_home()
         if not config.plan:
             claim(config.output)
         run(config)

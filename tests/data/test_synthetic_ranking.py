@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -122,3 +126,32 @@ def test_a_larger_set_begins_with_the_smaller(lists: QueryLists):
 def test_another_seed_is_another_world(lists: QueryLists):
     (other,) = synthetic_ranking.chunks(5, seed=1)
     assert not np.array_equal(other.features[:5, :131], lists.features[:5])
+
+
+RACER = """
+import sys
+from cosdpo.data import synthetic_ranking
+print("ready", flush=True)
+sys.stdin.readline()
+print(synthetic_ranking.write(300, 0))
+"""
+
+
+def test_two_first_runs_share_one_cache(tmp_path: Path):
+    """Two processes write the same set at once into an empty cache: both read it whole, and one file is left."""
+    environment = os.environ | {"COSDPO_CACHE": str(tmp_path / "cache")}
+    racers = [
+        subprocess.Popen([sys.executable, "-c", RACER], env=environment, stdin=PIPE, stdout=PIPE, text=True)
+        for _ in range(2)
+    ]
+    assert [racer.stdout.readline() for racer in racers if racer.stdout] == ["ready\n"] * 2
+    for racer in racers:
+        assert racer.stdin
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    (place, other) = [racer.communicate(timeout=120)[0].strip() for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0]
+    assert place == other
+    assert [str(path) for path in (tmp_path / "cache").iterdir()] == [place]
+    (lists,) = letor.load([Path(place)], synthetic_ranking.OBJECTIVES)
+    assert len(lists.lengths) == 300
