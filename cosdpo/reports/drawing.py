@@ -17,6 +17,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from cosdpo.files import whole_file
+
 INK, MUTED, RULE, PAPER = "#1c2024", "#626a73", "#dfe3e8", "#fefefe"
 OBJECTIVE_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#8c6d1f", "#7a5195")
 """Okabe and Ito (2008), readable with every common colour blindness. Their yellow and black are too near paper and ink;
@@ -128,6 +130,6 @@ def base_line(axes: Axes, value: float, upright: bool = False) -> None:
 
 
 def save_png(drawn: Figure, path: Path, dpi: int = 160) -> None:
-    """Write the figure on white paper."""
-    with mpl.rc_context(STYLE):
-        drawn.savefig(path, format="png", dpi=dpi, facecolor=PAPER)
+    """Writes the figure on white paper, whole or not at all."""
+    with mpl.rc_context(STYLE), whole_file(path) as temporary:
+        drawn.savefig(temporary, format="png", dpi=dpi, facecolor=PAPER)

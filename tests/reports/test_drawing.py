@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from cosdpo.reports.drawing import INK, MUTED, OBJECTIVE_COLOURS, PAPER, blend, mix
+import errno
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from cosdpo.reports.drawing import INK, MUTED, OBJECTIVE_COLOURS, PAPER, blend, mix, save_png
 from cosdpo.reports.method_marks import looks
 
 
@@ -20,3 +26,14 @@ def test_methods_and_objectives_differ_in_colour() -> None:
     assert len(inks) == len({look.marker for look in methods.values()}) == len(methods)
     assert not inks & {*OBJECTIVE_COLOURS, INK, MUTED, PAPER}
     assert looks(["another", "cos"])["cos"] == methods["cos"]
+
+
+def test_no_cut_image_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(figure: Figure, path: Path, **options: object) -> None:
+        Path(path).write_bytes(b"\x89PNG")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Figure, "savefig", full)
+    with pytest.raises(OSError, match="No space"):
+        save_png(Figure(), tmp_path / "front.png")
+    assert list(tmp_path.iterdir()) == []
