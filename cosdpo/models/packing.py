@@ -167,7 +167,7 @@ def lay_out(
         "candidate_keys": np.concatenate([prefix_key_at[context_of_row], candidate_at], 1),
     }
     tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return Layout(**tensors, longest=int(tensors["positions"].max()) + 1)
+    return Layout(**tensors, longest=int(arrays["positions"].max()) + 1)
 
 
 def _integers(values: Sequence[int]) -> Integers:
