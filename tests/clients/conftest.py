@@ -20,6 +20,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +49,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def address(base: Path) -> Iterator[str]:
-    """Base address of the service, without a slash at its end."""
+@contextmanager
+def serving(base: Path) -> Iterator[str]:
+    """Base address of a service over a tiny model with this base, without a slash at its end."""
     folder = base.parent / "tiny" / "checkpoint"
     scorer = tiny_models.scorer(tiny_models.settings(base))
     disturb(scorer)  # so that the weights count
@@ -66,6 +67,13 @@ def address(base: Path) -> Iterator[str]:
         server.should_exit = True
         thread.join()
     service.engine.stop()
+
+
+@pytest.fixture(scope="session")
+def address(base: Path) -> Iterator[str]:
+    """Base address of the service."""
+    with serving(base) as url:
+        yield url
 
 
 @pytest.fixture
