@@ -66,9 +66,11 @@ class LanguageService(ServedCheckpoint):
         self.engine: Engine = (start or _engine(settings))(self.scorer, self.tokenizer)
         self.pace = Pace()
         self.largest = CHAT_GROWTH * settings.limits.prompt_chars
-        positions = min(context_length(self.scorer.body.config), settings.engine.kv_tokens)
-        context = positions - self.card.soft_tokens
-        self.room = context + 1  # the last token need not be read
+        positions, soft = context_length(self.scorer.body.config), self.card.soft_tokens
+        # The last token need not be read. Scores are computed beside the engine's memory.
+        self.scored = positions - soft + 1
+        context = min(positions, settings.engine.kv_tokens) - soft
+        self.room = context + 1
         super().__init__(folder, self.scorer, name, SMALLEST_RATIO, context)
 
     async def generate(self, wanted: TextRequest) -> AsyncGenerator[EffectivePolicy | Part, None]:
@@ -105,10 +107,11 @@ class LanguageService(ServedCheckpoint):
         for i, row in enumerate(rows):
             if not row:
                 raise ServiceError(400, f"candidates[{i}] is empty; give it text", param="candidates")
-            if len(context) + len(row) > self.room:
-                raise self._too_long(
-                    "candidates" if len(context) < self.room else "prompt",
+            if len(context) + len(row) > self.scored:
+                raise _too_long(
+                    "candidates" if len(context) < self.scored else "prompt",
                     f"prompt and candidates[{i}] have {len(context) + len(row)}",
+                    self.scored - 1,
                 )
         try:
             scores = await self.engine.score(tuple(context), rows, tuple(policy.weights), tuple(policy.temperature))
@@ -148,10 +151,10 @@ class LanguageService(ServedCheckpoint):
         ids, place = self._prompt(wanted, index), wanted.place(index)
         room = self.room - len(ids)
         if room < 1:
-            raise self._too_long(wanted.prompt_field, f"{place} has {len(ids)}; shorten it")
+            raise _too_long(wanted.prompt_field, f"{place} has {len(ids)}; shorten it", self.room - 1)
         if room < (wanted.max_new_tokens or 1):
             asked = f"{wanted.length_field} asks for {wanted.max_new_tokens}; lower it"
-            raise self._too_long(wanted.length_field, f"{place} has {len(ids)} and {asked}")
+            raise _too_long(wanted.length_field, f"{place} has {len(ids)} and {asked}", self.room - 1)
         most = min(wanted.default_new_tokens, room) if wanted.max_new_tokens is None else wanted.max_new_tokens
         seed = wanted.sampling.seed
         return [
@@ -210,10 +213,11 @@ class LanguageService(ServedCheckpoint):
             raise ServiceError(400, f"{place} is empty; give it text", param=param) from None
         return ids
 
-    def _too_long(self, param: str, what: str) -> ServiceError:
-        """400 in the words by which OpenAI's clients know that they shall send less."""
-        message = f"this model's maximum context length is {self.description.max_model_len} tokens: {what}"
-        return ServiceError(400, message, param=param, code="context_length_exceeded")
+
+def _too_long(param: str, what: str, longest: int) -> ServiceError:
+    """400 in the words by which OpenAI's clients know that they shall send less."""
+    message = f"this model's maximum context length is {longest} tokens: {what}"
+    return ServiceError(400, message, param=param, code="context_length_exceeded")
 
 
 def _engine(settings: ServiceSettings) -> Callable[[LanguageScorer, PreTrainedTokenizerBase], Engine]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from cosdpo.errors import InputError
 from serve import checkpoint
 from serve.engine.engine_settings import EngineSettings
+from serve.http.trade_off import TradeOff
 from serve.language_service import LanguageService
 from serve.ranking_service import RankingService
 from serve.service_settings import ServiceSettings
@@ -79,8 +80,9 @@ def test_an_example_prompt_has_no_template(run_folder: Path) -> None:
     assert checkpoint.example_prompt(run_folder, "{prompt}") is None
 
 
-def test_no_more_is_promised_than_the_cache_holds(run_folder: Path) -> None:
-    """The tiny model's positions hold 48 tokens besides the soft ones; a cache of 40 holds fewer."""
+@pytest.mark.anyio
+async def test_no_more_is_promised_than_the_cache_holds(run_folder: Path) -> None:
+    """The tiny model's positions hold 48 tokens besides the soft ones; a cache of 40 holds fewer. Scores need none."""
     folder = run_folder / "checkpoint"
     lengths = []
     for tokens in (4096, 40):
@@ -90,3 +92,5 @@ def test_no_more_is_promised_than_the_cache_holds(run_folder: Path) -> None:
         lengths.append((service.description.max_model_len, service.card.soft_tokens))
     (whole, soft), (bounded, _) = lengths
     assert (whole, bounded) == (48, 40 - soft)
+    scored = await service.score(TradeOff(), "a" * 40, ["b"])
+    assert len(scored.scores) == 1
