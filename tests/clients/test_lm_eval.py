@@ -19,21 +19,16 @@ pytestmark = pytest.mark.slow
 WEIGHTS = [[1.0, 0.0], [0.0, 1.0]]
 RUN = """
 import lm_eval
-from lm_eval.models.openai_completions import LocalCompletionsAPI
 from lm_eval.tasks import TaskManager
-
-class AtWeights(LocalCompletionsAPI):
-    weights = None
-
-    def _create_payload(self, *args, **named):
-        return super()._create_payload(*args, **named) | {"weights": self.weights}
 
 tasks = TaskManager(include_path=".", include_defaults=False)
 OF_SERVICE = {"model": "tiny", "base_url": URL + "/v1/completions", "tokenizer": BASE}
 
-def run(task, model="local-completions", **named):
-    named |= {} if model != "local-completions" else {"model_args": OF_SERVICE}
-    return lm_eval.simple_evaluate(model, tasks=[task], task_manager=tasks, bootstrap_iters=0, **named)
+def run(task, weights="", **named):
+    arguments = OF_SERVICE | {"model": "tiny" + weights}
+    return lm_eval.simple_evaluate(
+        "local-completions", model_args=arguments, tasks=[task], task_manager=tasks, bootstrap_iters=0, **named
+    )
 """
 
 
@@ -59,7 +54,7 @@ def scorer(address: str, base: Path) -> LanguageScorer:
 def test_multiple_choice_at_two_weights(drive: Drive, scorer: LanguageScorer, base: Path, tmp_path: Path) -> None:
     """The right choices are those of the model at the first weights: all are found there, and some at the second.
 
-    The harness has no field for a body's further members, so that a subclass of three lines sends the weights.
+    The harness has no field for a body's further members, so that the model's name carries the weights.
     """
     rng = random.Random(0)
     words = ["".join(rng.choices("abcdefgh", k=rng.randint(2, 6))) for _ in range(40)]
@@ -84,12 +79,8 @@ doc_to_target: label
         f"""
 BASE = {str(base)!r}
 {RUN}
-accuracies = [run("words")["results"]["words"]["acc,none"]]
-for weights in {WEIGHTS}:
-    model = AtWeights(**OF_SERVICE)
-    model.weights = weights
-    accuracies.append(run("words", model)["results"]["words"]["acc,none"])
-print(json.dumps(accuracies))
+named = ["", "@kind=1", "@kind=0,short=1"]
+print(json.dumps([run("words", weights)["results"]["words"]["acc,none"] for weights in named]))
 """,
     )
     mixed = [best(scores(scorer, row, [0.5, 0.5])) for row in rows]
