@@ -34,7 +34,6 @@ WINDOW = 8
 LARGEST = 100_000_000
 """Parameters of a miniature; real ones have fewer than half."""
 _VOCABULARY = 96
-_LAYER_KEYS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _SIZES: dict[tuple[str, ...], int] = {
     ("vocab_size",): _VOCABULARY,
     ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size"): 96,
@@ -136,7 +135,7 @@ def _shrunken(config: Any) -> dict[str, Any]:
     for key, value in fields.items():
         if isinstance(value, list) and len(value) == layers:
             fields[key] = value[:few]
-    put(_LAYER_KEYS, few)
+    put(("num_hidden_layers", "n_layer", "n_layers", "num_layers"), few)
     for keys, size in _SIZES.items():
         put(keys, size)
 

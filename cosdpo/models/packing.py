@@ -33,6 +33,23 @@ from cosdpo.arrays import Booleans, Integers
 ATTENTION = "cosdpo"
 
 
+@dataclass(frozen=True, eq=False)
+class AttentionLayer:
+    """What a layer says of its attention beside queries, keys and values."""
+
+    index: int
+    scaling: float | None
+    """Factor of the logits; None is 1 / sqrt(head_dim)."""
+    window: int | None
+    """Positions that a query sees, its own included; None sees all."""
+    sinks: Tensor | None
+    """[heads] logits of attention sinks."""
+
+    def window_in(self, length: int) -> int | None:
+        """The window, or None where rows of `length` positions lie within it."""
+        return None if self.window is None or self.window >= length else self.window
+
+
 @dataclass
 class PromptCache:
     """Keys and values of prompts encoded by the frozen base, per layer, each [B, P, heads, head_dim]."""
@@ -89,11 +106,10 @@ class Layout:
             moved[name] = torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, float("-inf"))
         return Layout(**moved | {"_within": {}})
 
-    def masks(self, window: int | None) -> tuple[Tensor, Tensor]:
-        """`prefix_mask` and `candidate_mask` of a layer whose queries see the last `window` positions, their own
-        included; None sees all.
-        """
-        if window is None or window >= self.longest:
+    def masks(self, layer: AttentionLayer) -> tuple[Tensor, Tensor]:
+        """`prefix_mask` and `candidate_mask`, but for what lies outside the layer's window."""
+        window = layer.window_in(self.longest)
+        if window is None:
             return self.prefix_mask, self.candidate_mask
         if window not in self._within:
             sides = (self.prefix_mask, self.prefix_keys), (self.candidate_mask, self.candidate_keys)
@@ -105,16 +121,7 @@ class Layout:
 class OwnAttention(Protocol):
     """A layout that attends by itself, such as that of decoding rows with keys and values of their own."""
 
-    def attend(
-        self,
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scaling: float | None,
-        window: int | None,
-        sinks: Tensor | None,
-    ) -> Tensor:
+    def attend(self, layer: AttentionLayer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """From [rows, heads, length, head_dim] each to [rows, length, heads, head_dim]."""
 
 
@@ -219,15 +226,14 @@ def dot_product_attention(
     return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scaling)
 
 
-def _rows(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor, scaling: float | None, sinks: Tensor | None
-) -> Tensor:
+def _rows(layer: AttentionLayer, query: Tensor, key: Tensor, value: Tensor, mask: Tensor) -> Tensor:
     """Attention of [rows, length, heads, head_size], key heads perhaps fewer."""
     groups = query.shape[2] // key.shape[2]
     if groups > 1:
         key, value = key.repeat_interleave(groups, 2), value.repeat_interleave(groups, 2)
-    sinks = sinks if sinks is None else sinks[:, None]
-    out = dot_product_attention(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2), mask, scaling, sinks)
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    sinks = layer.sinks if layer.sinks is None else layer.sinks[:, None]
+    out = dot_product_attention(q, k, v, mask, layer.scaling, sinks)
     return out.transpose(1, 2)
 
 
@@ -254,32 +260,33 @@ def attend(
     Returns:
         [1, T, heads, head_dim] packed, or [rows, length, heads, head_dim].
     """
+    layer = AttentionLayer(module.layer_idx, scaling, sliding_window, s_aux)
     if layout is None and s_aux is not None:
         if attention_mask is None:
             length, past = query.shape[2], key.shape[2] - query.shape[2]
             attention_mask = torch.ones(length, past + length, dtype=torch.bool, device=query.device).tril(past)
         q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-        return _rows(q, k, v, attention_mask, scaling, s_aux), None
+        return _rows(layer, q, k, v, attention_mask), None
     if layout is None:
         output, _ = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return output, None
     if not isinstance(layout, Layout):
-        return layout.attend(module, query, key, value, scaling, sliding_window, s_aux), None
+        return layout.attend(layer, query, key, value), None
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     prefix_k, prefix_v = _pad(k, layout.prefix_pad), _pad(v, layout.prefix_pad)
     if layout.record is not None:
         layout.record.layers.append((prefix_k, prefix_v))
     if layout.cache is not None:
-        cached_k, cached_v = layout.cache.layers[module.layer_idx]
+        cached_k, cached_v = layout.cache.layers[layer.index]
         prefix_k, prefix_v = torch.cat([cached_k, prefix_k], 1), torch.cat([cached_v, prefix_v], 1)
     prefix_q = _pad(q, layout.prefix_pad)
-    prefix_mask, candidate_mask = layout.masks(sliding_window)
-    padded = [_rows(prefix_q, prefix_k, prefix_v, prefix_mask, scaling, s_aux).flatten(0, 1)]
+    prefix_mask, candidate_mask = layout.masks(layer)
+    padded = [_rows(layer, prefix_q, prefix_k, prefix_v, prefix_mask).flatten(0, 1)]
     if layout.candidate_pad.numel():
         candidate_q = _pad(q, layout.candidate_pad)
         candidate_k = torch.cat([prefix_k.index_select(0, layout.context_of_row), _pad(k, layout.candidate_pad)], 1)
         candidate_v = torch.cat([prefix_v.index_select(0, layout.context_of_row), _pad(v, layout.candidate_pad)], 1)
-        out = _rows(candidate_q, candidate_k, candidate_v, candidate_mask, scaling, s_aux)
+        out = _rows(layer, candidate_q, candidate_k, candidate_v, candidate_mask)
         padded.append(out.flatten(0, 1))
     return torch.cat(padded).index_select(0, layout.unpad)[None], None
 

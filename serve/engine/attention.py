@@ -7,12 +7,11 @@ of its own.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from cosdpo.models.packing import dot_product_attention
+from cosdpo.models.packing import AttentionLayer, dot_product_attention
 from serve.engine.kv_memory import Pool
 from serve.engine.row_conditioning import RowConditioning
 
@@ -45,10 +44,10 @@ class PrefillChunk:
         """Places it in the pass."""
         self.span = slice(at, at + len(self.ids))
 
-    def mask(self, window: int | None, dtype: torch.dtype, device: torch.device) -> Tensor | None:
-        """What is added to the logits of layers with `window`; None where all is seen: from a single token."""
+    def mask(self, layer: AttentionLayer, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+        """What is added to the layer's logits; None where all is seen: from a single token."""
         m, end = len(self.ids), self.start + len(self.ids)
-        window = None if window is None or window >= end else window
+        window = layer.window_in(end)
         if m == 1 and window is None:
             return None
         if window not in self.masks:
@@ -58,29 +57,20 @@ class PrefillChunk:
             self.masks[window] = _added(hidden, dtype)
         return self.masks[window]
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scaling: float | None,
-        window: int | None,
-        sinks: Tensor | None,
-    ) -> Tensor:
+    def attend(self, layer: AttentionLayer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[m, heads, head_size] from the same."""
         end = self.start + len(self.ids)
-        keys, values = self.keys[layer], self.values[layer]
+        keys, values = self.keys[layer.index], self.values[layer.index]
         keys[:, self.start : end] = key.transpose(0, 1)
         values[:, self.start : end] = value.transpose(0, 1)
         m, heads, size = query.shape
         groups = heads // len(keys)
         # Query heads that share a key head become further queries of it: no key is copied.
         q = query.view(m, len(keys), groups, size).permute(1, 2, 0, 3).reshape(1, len(keys), groups * m, size)
-        mask = self.mask(window, query.dtype, query.device)
+        mask = self.mask(layer, query.dtype, query.device)
         mask = mask if mask is None or groups == 1 else mask.repeat(groups, 1)
-        sinks = sinks if sinks is None else sinks.view(len(keys), groups).repeat_interleave(m, 1)
-        out = dot_product_attention(q, keys[None, :, :end], values[None, :, :end], mask, scaling, sinks)
+        sinks = layer.sinks if layer.sinks is None else layer.sinks.view(len(keys), groups).repeat_interleave(m, 1)
+        out = dot_product_attention(q, keys[None, :, :end], values[None, :, :end], mask, layer.scaling, sinks)
         return out.view(len(keys), groups, m, size).permute(2, 0, 1, 3).reshape(m, heads, size)
 
 
@@ -104,9 +94,9 @@ class PoolRows:
         self.positions = positions[self.span]
         self.masks = {}
 
-    def mask(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """What is added to the logits of layers with `window`."""
-        window = None if window is None or window >= self.longest else window
+    def mask(self, layer: AttentionLayer, dtype: torch.dtype) -> Tensor:
+        """What is added to the layer's logits."""
+        window = layer.window_in(self.longest)
         if window not in self.masks:
             keys, queries = torch.arange(self.longest, device=self.positions.device), self.positions[:, None]
             hidden = keys > queries
@@ -115,26 +105,19 @@ class PoolRows:
             self.masks[window] = _added(hidden, dtype)[:, None, None]
         return self.masks[window]
 
-    def attend(
-        self,
-        layer: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scaling: float | None,
-        window: int | None,
-        sinks: Tensor | None,
-    ) -> Tensor:
+    def attend(self, layer: AttentionLayer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[n, heads, head_size] from the same."""
-        keys, values = self.pool.keys[layer], self.pool.values[layer]
+        keys, values = self.pool.keys[layer.index], self.pool.values[layer.index]
         keys[self.slots, :, self.positions] = key
         values[self.slots, :, self.positions] = value
         n, heads, size = query.shape
         # Query heads that share a key head become further queries of it: no key is copied.
         q = query.view(n, keys.shape[1], heads // keys.shape[1], size)
-        sinks = sinks if sinks is None else sinks.view(q.shape[1:3])
-        mask = self.mask(window, query.dtype)
-        out = dot_product_attention(q, keys[:n, :, : self.longest], values[:n, :, : self.longest], mask, scaling, sinks)
+        sinks = layer.sinks if layer.sinks is None else layer.sinks.view(q.shape[1:3])
+        mask = self.mask(layer, query.dtype)
+        out = dot_product_attention(
+            q, keys[:n, :, : self.longest], values[:n, :, : self.longest], mask, layer.scaling, sinks
+        )
         return out.reshape(n, heads, size)
 
 
@@ -146,20 +129,11 @@ class StepAttention:
     pools: list[PoolRows]
     dtype: torch.dtype
 
-    def attend(
-        self,
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scaling: float | None,
-        window: int | None,
-        sinks: Tensor | None,
-    ) -> Tensor:
+    def attend(self, layer: AttentionLayer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[T, 1, heads, head_size] from [T, heads, 1, head_size] each."""
         q, k, v = (x[:, :, 0].to(self.dtype) for x in (query, key, value))
         parts: list[PrefillChunk | PoolRows] = [*self.chunks, *self.pools]
-        out = [p.attend(module.layer_idx, q[p.span], k[p.span], v[p.span], scaling, window, sinks) for p in parts]
+        out = [p.attend(layer, q[p.span], k[p.span], v[p.span]) for p in parts]
         if len(self.pools) == 1 and not self.chunks:
             return out[0][:, None]
         joined = torch.empty_like(q)

@@ -11,7 +11,6 @@ something else needs it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,6 +18,7 @@ from torch import Tensor
 from cosdpo.errors import InputError
 from cosdpo.models.base import context_length
 from cosdpo.models.frozen_scorer import FrozenScorer
+from cosdpo.models.packing import AttentionLayer
 
 SMALLEST_CLASS = 64
 
@@ -30,16 +30,7 @@ class _Probe:
         self.shapes: list[tuple[int, int, int]] = []
         """Heads, head size and value size of the keys and values of each layer."""
 
-    def attend(
-        self,
-        module: Any,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        scaling: float | None,
-        window: int | None,
-        sinks: Tensor | None,
-    ) -> Tensor:
+    def attend(self, layer: AttentionLayer, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """[1, 1, heads, value_size]."""
         self.shapes.append((key.shape[1], key.shape[3], value.shape[3]))
         return value.repeat_interleave(query.shape[1] // value.shape[1], 1).transpose(1, 2)
