@@ -54,11 +54,10 @@ def connect(config: Config) -> None:
         quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
         address = os.environ.get("RAY_ADDRESS") or "local"
         check_reachable(address)
-        with kept_signals():
-            if address == "local":
-                start_here(**quiet)
-            else:
-                _join(address, **quiet)
+        if address == "local":
+            start_here(**quiet)
+        else:
+            _join(address, **quiet)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False
     check_resources(config, capacity())
@@ -81,7 +80,8 @@ def start_here(**options: Any) -> None:
     elif not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     try:
-        ray.init(address="local", include_dashboard=False, **options)
+        with kept_signals():
+            ray.init(address="local", include_dashboard=False, **options)
     except Exception as error:
         if type(error) is not Exception:  # Ray has no other name for this
             raise
@@ -93,7 +93,8 @@ def _join(address: str, **options: Any) -> None:
     import ray
 
     try:
-        ray.init(address=address, **options)
+        with kept_signals():
+            ray.init(address=address, **options)
     except (OSError, RuntimeError, ValueError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"the Ray at RAY_ADDRESS {address} cannot be joined: {reason}") from None

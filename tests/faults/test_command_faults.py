@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -100,9 +101,13 @@ def test_a_model_that_cannot_be_loaded_is_one_line(checkpoint: Path) -> None:
     assert "Traceback" not in printed
 
 
-def test_a_signal_before_the_service_is_up_is_one_line(checkpoint: Path) -> None:
-    with command(checkpoint) as (process, _):
+@pytest.mark.parametrize(("number", "there"), [(signal.SIGINT, "."), (signal.SIGTERM, "session_latest/logs/serve")])
+def test_a_signal_before_the_service_is_up_is_one_line(checkpoint: Path, number: signal.Signals, there: str) -> None:
+    """Before Ray has begun to start, and after, when it has put a handler of its own in place."""
+    with command(checkpoint) as (process, folder):
         assert process.stdout is not None
         assert process.stdout.readline().startswith("loading ")
-        process.send_signal(signal.SIGINT)
-        assert ended(process, 15) == (130, "stopped before the service was up\n")
+        while not any(folder.glob(f"**/{there}")):
+            time.sleep(0.1)
+        process.send_signal(number)
+        assert ended(process, 15) == (128 + number, "stopped before the service was up\n")
