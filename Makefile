@@ -23,7 +23,7 @@ playground: .venv/installed
 	$(BIN)/python -m serve --checkpoint runs/quickstart/checkpoint
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow"
+	$(BIN)/python -m pytest -n 3 -m "not slow"
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest

@@ -8,6 +8,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = "0.2"
 os.environ.pop("RAY_ADDRESS", None)
+# Ray starts a process for every few tests: each would compile all of the repository again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +18,10 @@ import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+
     from tests.refusals import Jobs
+    from tests.scheduling import WholeFiles
 
 settings.register_profile("busy machine", deadline=None)
 settings.load_profile("busy machine")
@@ -74,8 +79,9 @@ def ray_of_two_cores() -> None:
                 raise
 
 
-def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
-    """With --dist loadgroup, tests of a file run in one process, and all files that need Ray in the same."""
-    on_ray = {item.path for item in items if "ray_of_two_cores" in item.fixturenames}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("ray" if item.path in on_ray else item.path.stem))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WholeFiles:
+    """Each file's tests in one process, and those on Ray together."""
+    from tests.scheduling import WholeFiles
+
+    return WholeFiles(config, log)
