@@ -6,6 +6,7 @@ grid; a person types them in any scale and `normalise` brings them to sum 1.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -40,6 +41,28 @@ def normalise(weights: Sequence[float] | Mapping[str, float], objectives: Sequen
     values = values / largest  # first, so that the sum of huge weights cannot overflow
     normalised: Floats = values / values.sum()
     return normalised
+
+
+def named_weights(text: str) -> dict[str, float]:
+    """The weights of a list such as helpful=0.7,harmless=0.3.
+
+    Raises:
+        InputError: it is no such list, or names an objective twice.
+    """
+    pairs = [pair.split("=") for pair in text.split(",")]
+    given = {pair[0].strip(): _weight(pair[1]) for pair in pairs if len(pair) == 2}
+    if None in given.values() or len(given) < len(pairs):
+        raise InputError(f"{text!r} is no list of weights; give OBJECTIVE=WEIGHT,OBJECTIVE=WEIGHT, each once")
+    return {objective: weight for objective, weight in given.items() if weight is not None}
+
+
+def _weight(text: str) -> float | None:
+    """The weight that a text says, or None where it says none."""
+    try:
+        weight = float(text)
+    except ValueError:
+        return None
+    return weight if 0 <= weight < math.inf else None
 
 
 def das_dennis(objectives: int, partitions: int) -> Floats:

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
+from cosdpo.models.adapter_settings import ADAPTERS, adapter_file
 from cosdpo.models.cards import CARD, LanguageCard, RankingCard
 from serve.http.schema import ModelSent
 
 Task = Literal["language", "ranking"]
 WEIGHTS: Mapping[Task, tuple[str, ...]] = {
-    "language": ("adapter_model.safetensors", "conditioning.safetensors"),
+    "language": (ADAPTERS, "conditioning.safetensors"),
     "ranking": ("model.safetensors",),
 }
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
@@ -42,7 +43,8 @@ def task_of(folder: Path) -> Task:
         raise InputError(f"checkpoint {folder} is that of a {task} model; give one with trade-offs")
     if pickle := next((path for pattern in PICKLES for path in folder.glob(pattern)), None):
         raise InputError(f"checkpoint {folder} holds {pickle.name}, perhaps a pickle; only safetensors are served")
-    if missing := [name for name in WEIGHTS[served] if not (folder / name).is_file()]:
+    there = {ADAPTERS: adapter_file(folder, ADAPTERS)}
+    if missing := [name for name in WEIGHTS[served] if not there.get(name, folder / name).is_file()]:
         raise InputError(f"checkpoint {folder} lacks {missing[0]}; give a whole checkpoint")
     return served
 

@@ -15,7 +15,7 @@ FLOORS = (
     ("cosdpo.config", "cosdpo.simplex", "cosdpo.losses"),
     ("cosdpo.cli", "cosdpo.data"),
     ("cosdpo.models",),
-    ("cosdpo.methods", "cosdpo.evaluation"),
+    ("cosdpo.methods", "cosdpo.evaluation", "cosdpo.export"),
     ("cosdpo.training",),
     ("cosdpo.tasks",),
     ("cosdpo.preflight",),

@@ -1,5 +1,6 @@
-"""peft's adapter_config.json of a checkpoint. The conditioning runs plain LoRA alone: another kind of it, which peft
-would take, is refused, since the model would answer wrongly.
+"""The adapters of a checkpoint, in peft's form but under names of their own: without their gates they would answer
+wrongly, so plain peft shall not find them. The conditioning runs plain LoRA alone: another kind of it, which peft would
+take, is refused for the same reason.
 """
 
 from __future__ import annotations
@@ -8,12 +9,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from peft import LoraConfig
-from peft.utils import CONFIG_NAME
+from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from cosdpo.config.section import Positive, Rate, Share
 from cosdpo.errors import InputError, first_wrong
 
+ADAPTERS, SETTINGS = "adapters.safetensors", "adapters.json"
+_BEFORE = {ADAPTERS: SAFETENSORS_WEIGHTS_NAME, SETTINGS: CONFIG_NAME}
+"""What earlier versions called them: as peft does."""
 WITHOUT_EFFECT = ("auto_mapping", "base_model_name_or_path", "inference_mode", "peft_version", "revision")
 
 
@@ -42,13 +46,24 @@ class AdapterSettings(BaseModel):
         return tree
 
 
+def adapter_file(folder: Path, name: str) -> Path:
+    """The file ADAPTERS or SETTINGS of the checkpoint in `folder`, by whichever name it has."""
+    return next((path for path in (folder / name, folder / _BEFORE[name]) if path.exists()), folder / name)
+
+
+def rename_adapters(folder: Path) -> None:
+    """Gives what peft has saved in `folder` the names of a checkpoint."""
+    for name, before in _BEFORE.items():
+        (folder / before).rename(folder / name)
+
+
 def read_adapter_settings(folder: Path) -> LoraConfig:
     """The settings of the adapters in `folder`, to be put on whichever base.
 
     Raises:
         InputError: there are none, or none that a run writes.
     """
-    file = folder / CONFIG_NAME
+    file = adapter_file(folder, SETTINGS)
     try:
         settings = AdapterSettings.model_validate_json(file.read_bytes())
     except OSError as error:

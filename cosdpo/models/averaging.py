@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 from peft import get_peft_model, get_peft_model_state_dict
-from peft.utils import SAFETENSORS_WEIGHTS_NAME, set_peft_model_state_dict
+from peft.utils import set_peft_model_state_dict
 
 from cosdpo.errors import InputError
-from cosdpo.models.adapter_settings import read_adapter_settings
+from cosdpo.models.adapter_settings import ADAPTERS, adapter_file, read_adapter_settings
 from cosdpo.models.base import load_base, load_config, skeleton
 from cosdpo.models.cards import LanguageCard
 from cosdpo.models.language_scorer import LanguageScorer
@@ -45,7 +45,7 @@ def average(
     with torch.device("meta"):
         like = get_peft_model(skeleton(load_config(card.base)), settings[-1])
     names = get_peft_model_state_dict(like, save_embedding_layers=False)
-    parts = [read_tensors(folder / SAFETENSORS_WEIGHTS_NAME, names) for folder in folders]
+    parts = [read_tensors(adapter_file(folder, ADAPTERS), names) for folder in folders]
     first.r, first.lora_alpha = first.r * len(parts), first.lora_alpha * len(parts)
     model = get_peft_model(load_base(card.base, dtype, quantization), first)
     joined = {}

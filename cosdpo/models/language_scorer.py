@@ -19,7 +19,6 @@ from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
-from peft.utils import SAFETENSORS_WEIGHTS_NAME
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
@@ -28,7 +27,7 @@ from cosdpo.config import Config
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
 from cosdpo.losses import rescale
-from cosdpo.models.adapter_settings import read_adapter_settings
+from cosdpo.models.adapter_settings import ADAPTERS, adapter_file, read_adapter_settings, rename_adapters
 from cosdpo.models.base import load_base, load_config, skeleton
 from cosdpo.models.cards import LanguageCard
 from cosdpo.models.check import check_architecture
@@ -39,6 +38,22 @@ from cosdpo.models.packing import PromptCache
 from cosdpo.models.tensors import fill
 
 CONDITIONING = "conditioning.safetensors"
+
+_README = """\
+---
+base_model: {base}
+tags: [cosdpo]
+---
+
+A conditioned model of [COS-DPO](https://arxiv.org/abs/2410.08316): one set of adapters whose gates (or soft tokens)
+depend on the importance weights of the objectives, which cosdpo.json names. Adapters alone are not the model, so these
+are not in a form that peft loads.
+
+```bash
+python -m serve --checkpoint THIS_FOLDER                                        # every trade-off, by request
+python -m cosdpo.export --checkpoint THIS_FOLDER --weights NAME=1 --to FOLDER   # one of them, as plain peft
+```
+"""
 
 # peft asks every model for a property that transformers has renamed; the plan of a job is no place to say so.
 warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
@@ -189,7 +204,7 @@ class LanguageScorer(FrozenScorer):
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def adapters(self) -> dict[str, Tensor]:
-        """The adapters' tensors by the names that they have in adapter_model.safetensors."""
+        """The adapters' tensors by the names that they have in adapters.safetensors."""
         tensors: dict[str, Tensor] = get_peft_model_state_dict(self.model, save_embedding_layers=False)
         return tensors
 
@@ -198,10 +213,11 @@ class LanguageScorer(FrozenScorer):
         return {n: p for n, p in self.named_parameters() if not n.startswith("model.")}
 
     def save(self, folder: Path) -> None:
-        """Writes peft's adapter_config.json and adapter_model.safetensors, conditioning.safetensors and cosdpo.json."""
+        """Writes adapters.json, adapters.safetensors, conditioning.safetensors, cosdpo.json and a README.md."""
         folder.mkdir(parents=True, exist_ok=True)
         self.model.save_pretrained(str(folder), safe_serialization=True, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)
+        rename_adapters(folder)
+        (folder / "README.md").write_text(_README.format(base=self.card.base), encoding="utf-8")
         conditioning = {n: p.detach().cpu().contiguous() for n, p in self.conditioning().items()}
         save_file(conditioning, folder / CONDITIONING)
         self.card.write(folder)
@@ -239,7 +255,7 @@ class LanguageScorer(FrozenScorer):
             scorer = cls(get_peft_model(base, read_adapter_settings(folder)), card)
         except ValueError as error:
             raise InputError(f"{folder} does not fit its base: {str(error).splitlines()[0]}") from None
-        fill(scorer.adapters(), folder / SAFETENSORS_WEIGHTS_NAME)
+        fill(scorer.adapters(), adapter_file(folder, ADAPTERS))
         fill(scorer.conditioning(), folder / CONDITIONING)
         return scorer
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from cosdpo.errors import InputError
+from cosdpo.simplex import named_weights
 from serve.http.service_errors import ServiceError
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -61,22 +62,11 @@ class TradeOff:
             raise ServiceError(
                 400, f"weights: model has them too, after its @ ({asked!r}); leave one out", param="weights"
             )
-        pairs = [pair.split("=") for pair in asked.split(",")]
-        given = {pair[0].strip(): _weight(pair[1]) for pair in pairs if len(pair) == 2}
-        if None in given.values() or len(given) < len(pairs):
-            message = f"model: {asked!r} is no list of weights; give NAME@OBJECTIVE=WEIGHT,OBJECTIVE=WEIGHT, each once"
-            raise ServiceError(400, message, param="model")
-        weighed = {objective: weight for objective, weight in given.items() if weight is not None}
+        try:
+            weighed = named_weights(asked)
+        except InputError as error:
+            raise ServiceError(400, f"model: {error}, as in NAME@helpful=0.7,safe=0.3", param="model") from None
         return cls(weights=weighed, temperature=beta, model=name or None, beta="beta", weighed_in="model")
-
-
-def _weight(text: str) -> float | None:
-    """A weight as it stands in a model's name, or None where there is none."""
-    try:
-        weight = float(text)
-    except ValueError:
-        return None
-    return weight if 0 <= weight < math.inf else None
 
 
 class TradeOffBody(Body):

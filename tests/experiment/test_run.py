@@ -69,7 +69,7 @@ def plain(make) -> RunResult:
 
 def trained(result: RunResult) -> dict[str, Tensor]:
     checkpoint = result.config.output / "checkpoint"
-    return load_file(checkpoint / "adapter_model.safetensors") | load_file(checkpoint / "conditioning.safetensors")
+    return load_file(checkpoint / "adapters.safetensors") | load_file(checkpoint / "conditioning.safetensors")
 
 
 class TestRunFolder:
@@ -127,8 +127,8 @@ class TestRunFolder:
 
     def test_the_checkpoint_is_standard_and_not_pickled(self, plain):
         checkpoint = plain.config.output / "checkpoint"
-        assert {path.suffix for path in checkpoint.iterdir()} == {".safetensors", ".json"}
-        adapter = json.loads((checkpoint / "adapter_config.json").read_text())
+        assert {path.suffix for path in checkpoint.iterdir()} == {".safetensors", ".json", ".md"}
+        adapter = json.loads((checkpoint / "adapters.json").read_text())
         assert (adapter["peft_type"], adapter["r"]) == ("LORA", 4)
 
     def test_the_reference_was_cached(self, plain, folder):

@@ -12,7 +12,7 @@ from cosdpo.models.adapter_settings import read_adapter_settings
 
 def test_what_no_run_writes_is_refused(make_scorer, tmp_path):
     make_scorer("gpt2-tied").save(tmp_path)
-    file = tmp_path / "adapter_config.json"
+    file = tmp_path / "adapters.json"
     whole = json.loads(file.read_text())
     assert read_adapter_settings(tmp_path).r == 4
     # What a later peft adds, and does not use, does not matter; neither does where the base was.
@@ -33,7 +33,7 @@ def test_what_no_run_writes_is_refused(make_scorer, tmp_path):
         ({"later": "on"}, "later is 'on'"),
     ):
         file.write_text(json.dumps(whole | change))
-        with pytest.raises(InputError, match=rf"adapter_config\.json is not that of a run, {message}") as error:
+        with pytest.raises(InputError, match=rf"adapters\.json is not that of a run, {message}") as error:
             read_adapter_settings(tmp_path)
         assert "\n" not in str(error.value)
     for text, message in (("[]", "is not that of a run"), ("{", "Invalid JSON")):

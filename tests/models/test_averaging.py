@@ -59,7 +59,7 @@ def averaged(shares: Mapping[Path, float]) -> Tensor:
 
 def factors(folder: Path) -> dict[str, tuple[Tensor, Tensor]]:
     """A and B by the name of their matrix in the body, read from the adapter's file."""
-    tensors = load_file(folder / "adapter_model.safetensors")
+    tensors = load_file(folder / "adapters.safetensors")
     names = [name.removesuffix(".lora_A.weight") for name in tensors if name.endswith(".lora_A.weight")]
     return {
         name.split(".", 3)[3]: (tensors[f"{name}.lora_A.weight"], tensors[f"{name}.lora_B.weight"]) for name in names

@@ -210,8 +210,9 @@ class TestSaving:
         scorer.save(tmp_path / "checkpoint")
         files = {path.name for path in (tmp_path / "checkpoint").iterdir()}
         assert files == {
-            "adapter_config.json",
-            "adapter_model.safetensors",
+            "README.md",
+            "adapters.json",
+            "adapters.safetensors",
             "conditioning.safetensors",
             "cosdpo.json",
         }

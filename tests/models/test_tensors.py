@@ -68,11 +68,11 @@ def refused(file: Path, change: Callable[[Tensors], Tensors], message: str, load
     save_file(whole, file)
 
 
-@pytest.mark.parametrize("name", ["adapter_model.safetensors", "conditioning.safetensors"])
+@pytest.mark.parametrize("name", ["adapters.safetensors", "conditioning.safetensors"])
 def test_language_models(name, make_scorer, tmp_path):
     made = make_scorer("gpt2-tied", model__adapt_ends=True)
     made.save(tmp_path)
-    missing = {"adapter_model.safetensors": "lora_B", "conditioning.safetensors": "gates.offset"}[name]
+    missing = {"adapters.safetensors": "lora_B", "conditioning.safetensors": "gates.offset"}[name]
     for load in (LanguageScorer.load, LanguageScorer.check):
         load(tmp_path)
         for change, message in [*BROKEN, (without(missing), f"lacks .*{missing}")]:
@@ -87,7 +87,7 @@ def test_averaged_language_models(make_scorer, tmp_path):
         make_scorer("gpt2-tied", conditioning="none").save(tmp_path / run)
     for change, message in [*BROKEN, (without("lora_B"), "lacks .*lora_B")]:
         refused(
-            tmp_path / "two" / "adapter_model.safetensors",
+            tmp_path / "two" / "adapters.safetensors",
             change,
             message,
             lambda folder: average({tmp_path / "one": 0.5, folder: 0.5}, torch.float32, torch.device("cpu")),

@@ -45,9 +45,9 @@ def test_only_safetensors(run_folder: Path, tmp_path: Path) -> None:
     (folder / "adapter_model.bin").write_bytes(pickle.dumps(print))
     with pytest.raises(InputError, match="pickle"):
         checkpoint.task_of(folder)
-    (folder / "adapter_model.safetensors").unlink()
+    (folder / "adapters.safetensors").unlink()
     (folder / "adapter_model.bin").unlink()
-    with pytest.raises(InputError, match=r"lacks adapter_model.safetensors"):
+    with pytest.raises(InputError, match=r"lacks adapters.safetensors"):
         checkpoint.task_of(folder)
     for task in ('"base ranking"', "[]", "{}", "1"):
         (folder / "cosdpo.json").write_text(f'{{"task": {task}}}')
@@ -59,7 +59,7 @@ def test_broken_ones_are_refused_before_anything_starts(
     run_folder: Path, ranker: RankingService, tmp_path: Path
 ) -> None:
     for folder, task, file in (
-        (run_folder / "checkpoint", "language", "adapter_model.safetensors"),
+        (run_folder / "checkpoint", "language", "adapters.safetensors"),
         (ranker.folder, "ranking", "model.safetensors"),
     ):
         assert checkpoint.check(folder) == task

@@ -133,7 +133,7 @@ def test_broken_off_it_goes_on_to_the_same_end(prepared, make, broken_off_at, me
     assert record.state == "finished"
     assert untimed(record.history) == untimed(whole.history)
     assert logged(broken) == logged(plain)
-    ours, right = (load_file(c.output / "checkpoint" / "adapter_model.safetensors") for c in (broken, plain))
+    ours, right = (load_file(c.output / "checkpoint" / "adapters.safetensors") for c in (broken, plain))
     assert all(torch.equal(ours[name], right[name]) for name in right)
 
 

@@ -71,7 +71,7 @@ def whole(make) -> tuple[Config, Front]:
 
 def trained(config: Config) -> dict[str, Tensor]:
     checkpoint = config.output / "checkpoint"
-    return load_file(checkpoint / "adapter_model.safetensors") | load_file(checkpoint / "conditioning.safetensors")
+    return load_file(checkpoint / "adapters.safetensors") | load_file(checkpoint / "conditioning.safetensors")
 
 
 @pytest.mark.parametrize("strategy", [FSDP, ZERO], ids=["fsdp", "deepspeed"])
