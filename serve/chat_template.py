@@ -16,6 +16,7 @@ from typing import Any
 import jinja2
 from transformers import PreTrainedTokenizerBase
 
+from cosdpo.data.turns import chat_template
 from serve.http.service_errors import ServiceError
 
 SECONDS = 1.0
@@ -25,7 +26,8 @@ SOURCE = "<template>"
 
 
 def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str, str]], largest: int) -> str:
-    """The chat as text: by the tokenizer's template, or one paragraph per message where it has none.
+    """The chat as text up to where its answer begins: by the tokenizer's template, or one paragraph per message where
+    it has none. A last message of the assistant is continued, as in training.
 
     Args:
         largest: most characters.
@@ -33,20 +35,19 @@ def rendered(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Mapping[str,
     Raises:
         ServiceError: 400, the template refuses the messages, does not end, or makes too much of them.
     """
-    if not tokenizer.chat_template:
+    template = chat_template(tokenizer)
+    if template is None:
         return "\n\n".join(message["content"] for message in messages)
     try:
         with _at_most(SECONDS):
-            text = tokenizer.apply_chat_template(
-                [dict(message) for message in messages], tokenize=False, add_generation_prompt=True
-            )
-    except jinja2.TemplateError as error:
-        raise _refused(f"refuses them: {error.message}") from None
+            text = template.prompt([dict(message) for message in messages])
+    except (jinja2.TemplateError, ValueError, TypeError) as error:
+        raise _refused(f"refuses them: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
     except TimeoutError:
         raise _refused(f"does not end within {SECONDS:g} s") from None
-    if len(str(text)) > largest:
-        raise _refused(f"makes {len(str(text))} characters of them, more than {largest}")
-    return str(text)
+    if len(text) > largest:
+        raise _refused(f"makes {len(text)} characters of them, more than {largest}")
+    return text
 
 
 def _refused(why: str) -> ServiceError:

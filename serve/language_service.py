@@ -14,7 +14,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from cosdpo.data.tokenization import tokenize_prompts
+from cosdpo.data.tokenization import tokenize_prompts, tokenize_responses
 from cosdpo.errors import InputError
 from cosdpo.models.base import context_length, load_tokenizer
 from cosdpo.models.language_scorer import LanguageScorer
@@ -101,9 +101,8 @@ class LanguageService(ServedCheckpoint):
         """Scores of given responses."""
         policy = self.policy(trade_off)
         context = self._tokens(prompt, "prompt", "prompt")
-        end = [self.tokenizer.eos_token_id] if self.card.append_eos else []
         responses = [self.card.response_template.replace("{response}", text) for text in candidates]
-        rows = [tuple(ids + end) for ids in self.tokenizer(responses, add_special_tokens=False)["input_ids"]]
+        rows = list(map(tuple, tokenize_responses(self.tokenizer, responses, self.card.append_eos)))
         for i, row in enumerate(rows):
             if not row:
                 raise ServiceError(400, f"candidates[{i}] is empty; give it text", param="candidates")
@@ -202,13 +201,19 @@ class LanguageService(ServedCheckpoint):
         if wanted.echo and template != "{prompt}":
             message = f"echo: this model reads prompts within {template!r}; send token ids, which are taken as they are"
             raise ServiceError(400, message, param="echo")
-        text = prompt if isinstance(prompt, str) else rendered(self.tokenizer, prompt, self.largest)
-        return self._tokens(text, place, wanted.prompt_field)
+        if isinstance(prompt, str):
+            return self._tokens(prompt, place, wanted.prompt_field)
+        text = rendered(self.tokenizer, prompt, self.largest)
+        return self._tokens(text, place, wanted.prompt_field, chat=bool(self.tokenizer.chat_template))
 
-    def _tokens(self, prompt: str, place: str, param: str) -> list[int]:
-        """A prompt in the checkpoint's template, as token ids; `place` is what messages call it."""
+    def _tokens(self, prompt: str, place: str, param: str, chat: bool = False) -> list[int]:
+        """A prompt as token ids: in the checkpoint's template, or as the chat template wrote it.
+
+        `place` is what messages call it.
+        """
+        text = prompt if chat else self.card.prompt_template.replace("{prompt}", prompt)
         try:
-            (ids,) = tokenize_prompts(self.tokenizer, [self.card.prompt_template.replace("{prompt}", prompt)])
+            (ids,) = tokenize_prompts(self.tokenizer, [text], chat)
         except InputError:
             raise ServiceError(400, f"{place} is empty; give it text", param=param) from None
         return ids

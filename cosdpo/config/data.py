@@ -15,8 +15,9 @@ class DataConfig(Section):
     """Where preferences come from and how they become comparisons."""
 
     train: Location = ""
-    """Training preferences: a hub dataset name or a local .jsonl, .json or .parquet file; comma-separated
-    OBJECTIVE=FILE pairs for sources with one objective per file, such as helpful=a.json,harmless=b.json. For rankers a
+    """Training preferences: a hub dataset name or a local .jsonl, .json, .csv (each perhaps with .gz), .parquet or
+    .arrow file, a pattern such as data/*.parquet, or a folder of datasets' save_to_disk; comma-separated OBJECTIVE=FILE
+    pairs for sources with one objective per file, such as helpful=a.json,harmless=b.json. For rankers a
     LETOR file, a folder with train.txt, vali.txt and test.txt, or one with such folders Fold1, Fold2 and so on; plain
     or compressed by gzip or bzip2. A file whose lines name no queries has their sizes beside it, in FILE.query."""
     validation: Location = ""
@@ -25,7 +26,7 @@ class DataConfig(Section):
     """Test file of a ranker; empty takes the test.txt of the folder data.train, or else the validation data."""
     validation_share: Share = 0.1
     """Share of training contexts held out when data.validation is empty."""
-    format: Literal["auto", "scored", "pku", "hh"] = "auto"
+    format: Literal["auto", "scored", "pku", "hh", "trl"] = "auto"
     """Schema of the rows; auto recognises it from the column names."""
     comparisons: Comparisons = "pairwise"
     """pairwise trains on every ordered pair of candidates, listwise on a target distribution (the default of rankers),
@@ -59,10 +60,13 @@ class DataConfig(Section):
     max_length: NonNegative = 0
     """Longest prompt plus response in tokens; 0 is the model's own context. Longer responses are cut at the end."""
     prompt_too_long: Literal["error", "drop", "truncate"] = "error"
-    """What to do with a prompt that leaves no room for a response; truncate cuts its start."""
+    """What to do with a prompt that leaves no room for a response; truncate cuts its start, but for a token that marks
+    the beginning."""
     prompt_template: str = "{prompt}"
-    """Text around a prompt, with {prompt} where the prompt goes."""
+    """Text around a prompt, with {prompt} where the prompt goes; chats have the tokenizer's template instead."""
     response_template: str = "{response}"
-    """Text around a response, such as ' {response}' for tokenizers that mark words by a leading space."""
+    """Text around a response, such as ' {response}' for tokenizers that mark words by a leading space; not in
+    chats."""
     append_eos: bool = True
-    """End every response with the tokenizer's end-of-sequence token."""
+    """End every response: in a chat with the token that ends a turn in the tokenizer's template, otherwise with the
+    tokenizer's end-of-sequence token, unless the response has such an end."""

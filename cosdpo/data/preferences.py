@@ -2,8 +2,9 @@
 
 One row per context (a prompt, or a query) with its n candidates and, for each objective, n scores or null:
 
-    context: string | candidates: list<string> | score:NAME: list<double>, null where NAME says nothing about the row
+    context: string | candidates: list<string> | chat: bool | score:NAME: list<double>, null where NAME says nothing
 
+In a row with `chat` the tokenizer's chat template has written context and candidates, and every token that is in them.
 Scores are compared within a row, and across rows only where training.compare_across says that they can be. n may
 differ between rows. A row in the table is usable: its candidates differ, and at least one objective tells two of them
 apart.
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from cosdpo.data.duplicates import Scores, distinct, tells_apart
 from cosdpo.errors import InputError
 
 TOO_FEW = "fewer than two candidates"
@@ -37,6 +39,8 @@ class RawContext:
     candidates: list[str]
     scores: Mapping[str, Sequence[Any] | None]
     """Labels by objective, parallel to candidates; None where the objective is unlabelled."""
+    chat: bool = False
+    """Whether the tokenizer's chat template has written context and candidates."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Preferences:
         """The n candidates of a row."""
         return list(self.table.column("candidates")[row].as_py())
 
-    def scores(self, row: int) -> list[list[float] | None]:
+    def scores(self, row: int) -> Scores:
         """The n scores of a row for each of the m objectives, None where an objective is unlabelled."""
         return [self.table.column(f"score:{name}")[row].as_py() for name in self.objectives]
 
@@ -114,7 +118,7 @@ class Preferences:
         """Checks rows and gathers the usable ones.
 
         A row that cannot teach anything (fewer than two candidates, all of them identical, or no preference) is dropped
-        and counted. A candidate that repeats an earlier one of its row is left out with its labels.
+        and counted. Candidates of a row that are the same become one with the mean of their labels.
 
         Args:
             objectives: names to keep, in order; others in the rows are ignored.
@@ -132,6 +136,7 @@ class Preferences:
         named: dict[str, None] = {}
         contexts: list[str] = []
         candidates: list[list[str]] = []
+        chats: list[bool] = []
         scores: dict[str, list[list[float] | None]] = {name: [] for name in objectives}
         for row in rows:
             named.update(dict.fromkeys(row.scores))
@@ -141,6 +146,7 @@ class Preferences:
                 continue
             contexts.append(row.context)
             candidates.append(checked[0])
+            chats.append(row.chat)
             for name, values in zip(objectives, checked[1], strict=True):
                 scores[name].append(values)
         if named and not objectives:
@@ -154,7 +160,7 @@ class Preferences:
                 f"{source} has no usable row ({reasons}); give rows with two or more different responses that differ "
                 "in an objective's label"
             )
-        columns = [contexts, candidates, *scores.values()]
+        columns = [contexts, candidates, chats, *scores.values()]
         try:
             arrays = [
                 pa.array(column, type=kind.type) for column, kind in zip(columns, schema(objectives), strict=True)
@@ -167,13 +173,13 @@ class Preferences:
 
 def schema(objectives: Sequence[str]) -> pa.Schema:
     """The table's columns."""
-    texts = [("context", pa.string()), ("candidates", pa.list_(pa.string()))]
+    texts = [("context", pa.string()), ("candidates", pa.list_(pa.string())), ("chat", pa.bool_())]
     return pa.schema(texts + [(f"score:{name}", pa.list_(pa.float64())) for name in objectives])
 
 
 def _check(
     row: RawContext, objectives: Sequence[str], place: Callable[[int], str], silent: bool
-) -> tuple[list[str], list[list[float] | None]] | str:
+) -> tuple[list[str], Scores] | str:
     """The different candidates of a row and their scores per objective, or the reason why it is dropped."""
     n = len(row.candidates)
     if not row.context.strip():
@@ -183,19 +189,13 @@ def _check(
             raise InputError(
                 f"{place(row.where)}: response {i + 1} of {n} is empty; give its text or remove it and its labels"
             )
-    scores = [_numbers(row, name, place) for name in objectives]
+    scores: Scores = [_numbers(row, name, place) for name in objectives]
     if n < 2:
         return TOO_FEW
-    first: dict[str, int] = {}
-    for i, text in enumerate(row.candidates):
-        first.setdefault(text, i)
-    if len(first) < 2:
+    texts, scores = distinct(row.candidates, scores)
+    if len(texts) < 2:
         return IDENTICAL
-    if len(first) < n:
-        scores = [None if values is None else [values[i] for i in first.values()] for values in scores]
-    if all(values is None or min(values) == max(values) for values in scores):
-        return NO_PREFERENCE
-    return list(first), scores
+    return (texts, scores) if tells_apart(scores) else NO_PREFERENCE
 
 
 def _number(label: object) -> float:

@@ -5,39 +5,53 @@
             {0, 1}, as numbers or strings: objectives `better` and `safer`
     hh      Anthropic HH (Bai et al. 2022): {"chosen", "rejected"}, or {"text": [chosen, rejected], "score": [1, 0]},
             whole conversations that differ in the last assistant turn; one preference, which the user names
+    trl     TRL's {"prompt", "chosen", "rejected"}, texts or chats, or without the prompt, which is then what both have
+            in common; one preference, which the user names
 
-A prompt is a text, or a list of chat messages {"role", "content"} that the tokenizer's chat template renders.
+A prompt is a text, or a list of chat messages {"role", "content"} that the tokenizer's chat template renders, with the
+functions of a column `tools`.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
-from jinja2 import TemplateError
-
+from cosdpo.data.conversations import (
+    DIFFERENT_PROMPTS,
+    NO_TURN,
+    Answer,
+    DifferentPrompts,
+    chat,
+    functions,
+    parted,
+    rendered,
+    shown,
+)
 from cosdpo.data.preferences import RawContext
 from cosdpo.data.records import Records
+from cosdpo.data.turns import ChatTemplate
 from cosdpo.errors import InputError
 
-Render = Callable[[list[dict[str, str]]], str]
 T = TypeVar("T")
-Format = Literal["scored", "pku", "hh"]
+Format = Literal["scored", "pku", "hh", "trl"]
 
 TURN = "\n\nAssistant:"
-DIFFERENT_PROMPTS = "conversations that differ before the last assistant turn"
-NO_TURN = "conversations without an assistant turn"
 
 PKU_LABELS = {"better": "better_response_id", "safer": "safer_response_id"}
 REQUIRED: dict[Format, tuple[tuple[str, ...], ...]] = {
     "scored": (("prompt", "responses", "scores"),),
     "pku": tuple(("prompt", "response_0", "response_1", label) for label in PKU_LABELS.values()),
     "hh": (("chosen", "rejected"), ("text", "score")),
+    "trl": (("prompt", "chosen", "rejected"), ("chosen", "rejected")),
 }
 """Column sets of each format, one of which a source must have."""
-COLUMNS = frozenset(column for variants in REQUIRED.values() for columns in variants for column in columns)
+COLUMNS = frozenset(column for variants in REQUIRED.values() for columns in variants for column in columns) | {"tools"}
+PAIRS: tuple[Format, ...] = ("hh", "trl")
+"""Formats whose rows are one preference each, without a name."""
 
 KINDS: dict[type, str] = {str: "a text", list: "a list", dict: "an object with a list of numbers per objective"}
 
@@ -50,12 +64,12 @@ class Source:
     format: Format
     objective: str
     """Name of the one preference of the hh format."""
-    render: Render | None
-    """Chat template; None where the tokenizer has none."""
+    template: ChatTemplate | None
+    """None where the tokenizer has none."""
     dropped: Counter[str] = field(default_factory=Counter)
 
     def __iter__(self) -> Iterator[RawContext]:
-        read = {"scored": self._scored, "pku": self._pku, "hh": self._hh}[self.format]
+        read = {"scored": self._scored, "pku": self._pku, "hh": self._hh, "trl": self._trl}[self.format]
         for index, record in enumerate(self.records.rows):
             row = read(index, record)
             if row is not None:
@@ -67,7 +81,7 @@ class Source:
             if not (labels is None or isinstance(labels, list)):
                 raise self._wrong(index, f"scores.{name}", labels, "a list of numbers, or null")
         responses = self._texts(index, record, "responses")
-        return RawContext(index, self._prompt(index, record), responses, scores)
+        return self._row(index, record, record.get("prompt"), responses, scores)
 
     def _pku(self, index: int, record: dict[str, Any]) -> RawContext:
         responses = [self._column(index, record, name, str) for name in ("response_0", "response_1")]
@@ -78,7 +92,7 @@ class Source:
                 if label is not None and str(label) not in ("0", "1", "0.0", "1.0"):
                     raise self._wrong(index, column, label, "0 or 1, or null")
                 scores[name] = None if label is None else [1.0 - float(label), float(label)]
-        return RawContext(index, self._prompt(index, record), responses, scores)
+        return self._row(index, record, record.get("prompt"), responses, scores)
 
     def _hh(self, index: int, record: dict[str, Any]) -> RawContext | None:
         if "chosen" in self.records.columns:
@@ -95,33 +109,52 @@ class Source:
         if len(prompts) > 1:
             self.dropped[DIFFERENT_PROMPTS] += 1
             return None
-        return RawContext(
-            index, "".join(prompts) + TURN, [response for _, _, response in parts], {self.objective: scores}
-        )
+        prompt, given = "".join(prompts) + TURN, record.get("prompt")
+        if not (given is None or (isinstance(given, str) and prompt.startswith(given))):
+            expected = "that with which the conversations begin, or set data.format to trl"
+            raise self._wrong(index, "prompt", given, expected)
+        return RawContext(index, prompt, [response for _, _, response in parts], {self.objective: scores})
 
-    def _prompt(self, index: int, record: dict[str, Any]) -> str:
-        prompt = record.get("prompt")
-        if isinstance(prompt, str):
-            return prompt
-        kind = "a text, or a list of chat messages with role and content"
-        if not isinstance(prompt, list) or not prompt:
-            raise self._wrong(index, "prompt", prompt, kind)
-        for message in prompt:
-            fields = [message.get(key) for key in ("role", "content")] if isinstance(message, dict) else [None]
-            if not all(isinstance(text, str) for text in fields):
-                raise self._wrong(index, "prompt", message, kind)
-        if self.render is None:
-            raise InputError(
-                f"{self.records.where(index)}: the prompt is a list of chat messages but the tokenizer has no chat "
-                "template; take a model.base that has one, or give prompts as text"
-            )
+    def _trl(self, index: int, record: dict[str, Any]) -> RawContext | None:
+        if "prompt" in self.records.columns and record.get("prompt") is None:
+            raise self._wrong(index, "prompt", None, "a text, or a list of chat messages with role and content")
         try:
-            return self.render(prompt)
-        except (TemplateError, ValueError) as error:
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise InputError(
-                f"{self.records.where(index)}: the chat template refuses the prompt ({reason}); mend the messages"
-            ) from None
+            prompt, responses = parted(record.get("prompt"), record.get("chosen"), record.get("rejected"), self.repeats)
+        except DifferentPrompts as reason:
+            self.dropped[str(reason)] += 1
+            return None
+        except ValueError as wrong:
+            raise InputError(f"{self.records.where(index)}: {wrong}") from None
+        return self._row(index, record, prompt, responses, {self.objective: [1.0, 0.0]})
+
+    @cached_property
+    def repeats(self) -> bool:
+        """Whether all texts of a trl source begin with their prompt once more."""
+        names = ("prompt", "chosen", "rejected")
+        rows = ([record.get(name) for name in names] for record in self.records.rows)
+        return all(isinstance(row[0], str) and all(_begins(text, row[0]) for text in row[1:]) for row in rows)
+
+    def _row(
+        self, index: int, record: dict[str, Any], prompt: Any, responses: Sequence[Answer], scores: Mapping[str, Any]
+    ) -> RawContext:
+        """The row of a prompt that is a text or a chat."""
+        tools = record.get("tools") or None
+        if isinstance(prompt, str):
+            if tools is not None:
+                raise self._wrong(index, "tools", tools, "the prompt beside them as a list of chat messages")
+            texts = [response for response in responses if isinstance(response, str)]  # to a text there are no others
+            return RawContext(index, prompt, texts, scores)
+        try:
+            messages = chat(prompt, "prompt", "a text, or a list of chat messages with role and content")
+            if self.template is None:
+                raise ValueError(
+                    "the prompt is a list of chat messages but the tokenizer has no chat template; take a model.base "
+                    "that has one, or give prompts as text"
+                )
+            context, candidates = rendered(self.template, messages, responses, functions(tools))
+        except ValueError as wrong:
+            raise InputError(f"{self.records.where(index)}: {wrong}") from None
+        return RawContext(index, context, candidates, scores, chat=True)
 
     def _texts(self, index: int, record: dict[str, Any], column: str) -> list[str]:
         texts: list[str] = self._column(index, record, column, list)
@@ -137,5 +170,8 @@ class Source:
         return value
 
     def _wrong(self, index: int, column: str, value: object, expected: str) -> InputError:
-        shown = "missing" if value is None else repr(value)[:40]
-        return InputError(f"{self.records.where(index)}: {column} is {shown}; give {expected}")
+        return InputError(f"{self.records.where(index)}: {shown(column, value, expected)}")
+
+
+def _begins(text: object, beginning: str) -> bool:
+    return isinstance(text, str) and text.startswith(beginning)

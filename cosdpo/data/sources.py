@@ -13,36 +13,38 @@ from pathlib import Path
 import pyarrow as pa
 
 from cosdpo.config import DataConfig
+from cosdpo.data.containers import LOCAL, read
 from cosdpo.data.preferences import Preferences
-from cosdpo.data.records import Records, read
-from cosdpo.data.schemas import COLUMNS, REQUIRED, Format, Render, Source
+from cosdpo.data.records import Records
+from cosdpo.data.schemas import COLUMNS, PAIRS, REQUIRED, TURN, Format, Source
+from cosdpo.data.turns import ChatTemplate
 from cosdpo.errors import InputError
 
 log = logging.getLogger(__name__)
 
 
-def load(location: str, objectives: Sequence[str], data: DataConfig, render: Render | None) -> Preferences:
+def load(location: str, objectives: Sequence[str], data: DataConfig, template: ChatTemplate | None) -> Preferences:
     """Reads, checks and gathers preferences; rows dropped are logged by reason.
 
     Args:
-        location: hub name (with ":SPLIT" for another split than train), local .jsonl, .json or .parquet file, or
+        location: hub name (with ":SPLIT" for another split than train), local file, pattern or folder, or
             comma-separated OBJECTIVE=SOURCE pairs.
         objectives: names to keep, in order; an objective that a source does not have is null in its rows.
-        render: turns chat messages into text; None where the tokenizer has no chat template.
+        template: writes chats as text; None where the tokenizer has none.
 
     Raises:
         InputError: whatever is wrong with the source, in one line.
     """
     if not location:
-        raise InputError("no preferences given; set data.train to a hub dataset or a .jsonl, .json or .parquet file")
+        raise InputError("no preferences given; set data.train to a hub dataset or " + LOCAL)
     named = _split(location)
     if named:
         unknown = [name for name in objectives if name not in named]
         if unknown:
             raise InputError(f"{location} has no objective {unknown[0]!r}; it has {', '.join(named)}: mend objectives")
-        parts = [_load(named[name], [name], data, render, name) for name in objectives]
+        parts = [_load(named[name], [name], data, template, name) for name in objectives]
         return parts[0] if len(parts) == 1 else Preferences.concat(parts)
-    return _load(location, objectives, data, render, None)
+    return _load(location, objectives, data, template, None)
 
 
 def _split(location: str) -> dict[str, str]:
@@ -57,21 +59,21 @@ def _split(location: str) -> dict[str, str]:
 
 
 def _load(
-    location: str, objectives: Sequence[str], data: DataConfig, render: Render | None, objective: str | None
+    location: str, objectives: Sequence[str], data: DataConfig, template: ChatTemplate | None, objective: str | None
 ) -> Preferences:
     """One source; `objective` is the name that the user gave it."""
     records = read(location, COLUMNS)
     if not records.rows:
         raise InputError(f"{location} has no rows; give a file with preferences")
     form = _recognise(records, data.format)
-    if form == "hh" and objective is None:
+    if form in PAIRS and objective is None:
         if len(objectives) != 1:
             raise InputError(
                 f"{location} holds pairs for one objective but objectives are {list(objectives)}; give one source per "
                 "objective, such as helpful=a.json,harmless=b.json"
             )
         objective = objectives[0]
-    source = Source(records, form, objective or "", render)
+    source = Source(records, form, objective or "", template)
     rows = list(source)
     preferences = Preferences.from_rows(
         rows, objectives, location, records.where, dropped=source.dropped, silent=form == "hh"
@@ -89,15 +91,24 @@ def _recognise(records: Records, wanted: str) -> Format:
     formats: list[Format] = [form for form in REQUIRED if wanted in ("auto", form)]
     for form in formats:
         if any(set(columns) <= set(records.columns) for columns in REQUIRED[form]):
-            return form
+            return "trl" if form == "hh" and wanted == "auto" and not _in_hh_turns(records) else form
     expected = " or ".join(f"{', '.join(columns)} ({form})" for form in formats for columns in REQUIRED[form])
     raise InputError(
         f"{records.source} has the columns {', '.join(records.columns)}; expected {expected}: rename the columns"
     )
 
 
+def _in_hh_turns(records: Records) -> bool:
+    """Whether the texts are conversations as Anthropic writes them, which `trl` would part at another place."""
+    if "chosen" not in records.columns:
+        return True
+    chosen = (row.get("chosen") for row in records.rows)
+    return "prompt" not in records.columns and any(isinstance(text, str) and TURN in text for text in chosen)
+
+
 def apply_templates(preferences: Preferences, prompt: str, response: str) -> Preferences:
-    """The same preferences with `prompt` around each context and `response` around each candidate.
+    """The same preferences with `prompt` around each context and `response` around each candidate, but in chats, which
+    have the tokenizer's template.
 
     Raises:
         InputError: a template without its placeholder {prompt} or {response}.
@@ -106,11 +117,13 @@ def apply_templates(preferences: Preferences, prompt: str, response: str) -> Pre
         if f"{{{key}}}" not in template:
             raise InputError(f"data.{key}_template {template!r} has no {{{key}}}; put it where the {key} goes")
     table = preferences.table
+    chat = table.column("chat").to_pylist()
     if prompt != "{prompt}":
-        contexts = [prompt.replace("{prompt}", text) for text in table.column("context").to_pylist()]
+        texts = zip(table.column("context").to_pylist(), chat, strict=True)
+        contexts = [text if of_chat else prompt.replace("{prompt}", text) for text, of_chat in texts]
         table = table.set_column(0, table.schema.field("context"), pa.array(contexts, pa.string()))
     if response != "{response}":
-        lists = table.column("candidates").to_pylist()
-        candidates = [[response.replace("{response}", text) for text in texts] for texts in lists]
+        lists = zip(table.column("candidates").to_pylist(), chat, strict=True)
+        candidates = [ys if of_chat else [response.replace("{response}", y) for y in ys] for ys, of_chat in lists]
         table = table.set_column(1, table.schema.field("candidates"), pa.array(candidates, pa.list_(pa.string())))
     return Preferences(table, preferences.objectives, preferences.dropped)

@@ -1,20 +1,29 @@
-"""Preferences as token ids: prompt and response are tokenised apart, so that a response has the same tokens whatever
-stands before it, and every candidate of a context shares one prompt.
+"""Preferences as token ids: all candidates of a context share one prompt.
+
+Responses to a text are tokenised apart from it, so that a response has the same tokens whatever stands before it. In a
+chat they are cut out of the whole conversation (data/turns.py), whose tokens are those that transformers gives it;
+where a token would span the end of the prompt and the beginning of its response, the response is tokenised apart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cosdpo.config import DataConfig
+from cosdpo.data.duplicates import Scores, distinct, tells_apart
+from cosdpo.data.turns import end_tokens
 from cosdpo.errors import InputError
 
 if TYPE_CHECKING:  # the models read TokenizedContext and shall not bring Arrow along, nor rankers transformers
     from transformers import PreTrainedTokenizerBase
 
     from cosdpo.data.preferences import Preferences
+
+ROWS = 1024
+"""Rows that are tokenised together: enough to be fast, and no second copy of all text."""
 
 
 @dataclass(frozen=True)
@@ -36,22 +45,44 @@ class Tokenized:
 
     contexts: list[TokenizedContext]
     rows: list[int]
+    scores: list[Scores]
+    """Of each context, parallel to its candidates."""
     notes: dict[str, int]
 
 
-def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> list[list[int]]:
-    """Prompt ids, with the tokenizer's own beginning-of-sequence token; never empty."""
-    ids: list[list[int]] = tokenizer(list(prompts), return_attention_mask=False)["input_ids"]
-    # A chat template writes the beginning-of-sequence token itself; twice is once too many.
-    start = tokenizer.bos_token_id
-    ids = [row[1:] if start is not None and row[:2] == [start, start] else row for row in ids]
+def tokenize_prompts(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str], chat: bool = False) -> list[list[int]]:
+    """Prompt ids; never empty.
+
+    Args:
+        chat: the prompts are written by the tokenizer's chat template, and all tokens in them. Otherwise what the
+            tokenizer puts before a text (its beginning-of-sequence token) stands before each, but what it puts behind
+            a text does not.
+    """
+    ids = _ids(tokenizer, prompts)
+    if not chat:
+        before = _beginning(tokenizer)
+        # A prompt may have been written by a template before it came here; the beginning twice is once too many.
+        ids = [row if row[: len(before)] == before else before + row for row in ids]
     if not all(ids):
         raise InputError(f"prompt {ids.index([])} has no tokens: drop it or give it text")
     return ids
 
 
+def tokenize_responses(
+    tokenizer: PreTrainedTokenizerBase, responses: Sequence[str], append_eos: bool
+) -> list[list[int]]:
+    """Ids of responses to a text; with `append_eos` they end with a token that ends answers, by default the
+    end-of-sequence token.
+
+    Raises:
+        InputError: the tokenizer has no end-of-sequence token.
+    """
+    return _ended(tokenizer, _ids(tokenizer, responses), append_eos)
+
+
 def tokenize(preferences: Preferences, tokenizer: PreTrainedTokenizerBase, data: DataConfig, room: int) -> Tokenized:
-    """Tokenises every context of `preferences`.
+    """Tokenises every context of `preferences`; candidates whose tokens are the same, perhaps because they were cut,
+    become one with the mean of their scores.
 
     Args:
         room: positions for prompt plus response: data.max_length or the model's context, less the soft tokens.
@@ -62,19 +93,10 @@ def tokenize(preferences: Preferences, tokenizer: PreTrainedTokenizerBase, data:
     """
     if room < 2:
         raise InputError(f"room for {room} tokens cannot hold a prompt and a response; raise data.max_length")
-    prompts = tokenize_prompts(tokenizer, preferences.table["context"].to_pylist())
-    lists: list[list[str]] = preferences.table["candidates"].to_pylist()
-    flat = tokenizer([y for ys in lists for y in ys], add_special_tokens=False, return_attention_mask=False)[
-        "input_ids"
-    ]
-    end = [tokenizer.eos_token_id] if data.append_eos else []
-    if end == [None]:
-        raise InputError("the tokenizer has no end-of-sequence token: set --data.append_eos false")
-    notes = {"responses cut at the end": 0, "prompts cut at the start": 0, "contexts dropped: prompt too long": 0}
-    contexts, rows, at = [], [], 0
-    for row, (prompt, candidates) in enumerate(zip(prompts, lists, strict=True)):
-        responses = [ids + end for ids in flat[at : at + len(candidates)]]
-        at += len(candidates)
+    start = tokenizer.bos_token_id
+    result = Tokenized([], [], [], {})
+    notes: Counter[str] = Counter()
+    for row, (prompt, responses) in enumerate(_tokens(preferences, tokenizer, data.append_eos)):
         if not all(responses):
             raise InputError(f"row {row}: a response has no tokens in this tokenizer: drop the row")
         if len(prompt) >= room:
@@ -87,11 +109,90 @@ def tokenize(preferences: Preferences, tokenizer: PreTrainedTokenizerBase, data:
                 notes["contexts dropped: prompt too long"] += 1
                 continue
             notes["prompts cut at the start"] += 1
-            prompt = prompt[-(room - min(room // 2, max(map(len, responses)))) :]
+            kept = room - min(room // 2, max(map(len, responses)))
+            begun = prompt[:1] if prompt[0] == start and kept > 1 else []
+            prompt = begun + prompt[-(kept - len(begun)) :]
         longest = room - len(prompt)
         notes["responses cut at the end"] += sum(len(y) > longest for y in responses)
-        contexts.append(TokenizedContext(prompt, [y[:longest] for y in responses]))
-        rows.append(row)
-    if not contexts:
-        raise InputError(f"no context fits into {room} tokens; raise data.max_length")
-    return Tokenized(contexts, rows, {reason: count for reason, count in notes.items() if count})
+        texts, scores = distinct([tuple(y[:longest]) for y in responses], preferences.scores(row))
+        notes["responses dropped: the same tokens as another"] += len(responses) - len(texts)
+        if len(texts) < 2 or not tells_apart(scores):
+            notes[f"contexts dropped: no {'other response' if len(texts) < 2 else 'preference'} left"] += 1
+            continue
+        result.contexts.append(TokenizedContext(prompt, [list(y) for y in texts]))
+        result.rows.append(row)
+        result.scores.append(scores)
+    result.notes.update({reason: count for reason, count in notes.items() if count})
+    if not result.contexts:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in result.notes.items())
+        raise InputError(f"no context can be used within {room} tokens ({reasons}); raise data.max_length")
+    return result
+
+
+def _tokens(
+    preferences: Preferences, tokenizer: PreTrainedTokenizerBase, append_eos: bool
+) -> Iterator[tuple[list[int], list[list[int]]]]:
+    """Prompt and responses of each row."""
+    for first in range(0, len(preferences), ROWS):
+        rows = preferences.table.slice(first, ROWS).to_pylist()
+        prompts: dict[int, list[int]] = {}
+        responses: dict[int, list[list[int]]] = {}
+        for chat in (False, True):
+            these = [i for i, row in enumerate(rows) if row["chat"] is chat]
+            if not these:
+                continue
+            ids = tokenize_prompts(tokenizer, [rows[i]["context"] for i in these], chat)
+            prompts |= dict(zip(these, ids, strict=True))
+            texts = [(i, text) for i in these for text in rows[i]["candidates"]]
+            if chat:
+                pairs = [(rows[i]["context"], prompts[i], text) for i, text in texts]
+                flat = _chat_responses(tokenizer, pairs, append_eos)
+            else:
+                flat = tokenize_responses(tokenizer, [text for _, text in texts], append_eos)
+            for (i, _), response in zip(texts, flat, strict=True):
+                responses.setdefault(i, []).append(response)
+        yield from ((prompts[i], responses[i]) for i in range(len(rows)))
+
+
+def _chat_responses(
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, list[int], str]], append_eos: bool
+) -> list[list[int]]:
+    """Responses behind a prompt that is given as text and as tokens."""
+    wholes = _ids(tokenizer, [text + response for text, _, response in pairs])
+    rows = [
+        whole[len(prompt) :] if whole[: len(prompt)] == prompt else _within(tokenizer, response)
+        for (_, prompt, response), whole in zip(pairs, wholes, strict=True)
+    ]
+    if append_eos:
+        return _ended(tokenizer, rows, append_eos)
+    ends = end_tokens(tokenizer)
+    return [row[:-1] if row[-1:] and row[-1] in ends else row for row in rows]
+
+
+def _ended(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]], append_eos: bool) -> list[list[int]]:
+    if not append_eos:
+        return rows
+    ends = end_tokens(tokenizer)
+    open_ended = [not row or row[-1] not in ends for row in rows]
+    if any(open_ended) and tokenizer.eos_token_id is None:
+        raise InputError("the tokenizer has no end-of-sequence token: set --data.append_eos false")
+    return [row + [tokenizer.eos_token_id] * is_open for row, is_open in zip(rows, open_ended, strict=True)]
+
+
+def _beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What the tokenizer puts before a text."""
+    (plain,) = _ids(tokenizer, ["a"])
+    marked: list[int] = tokenizer("a", return_attention_mask=False)["input_ids"]
+    return next((marked[:at] for at in range(len(marked)) if marked[at : at + len(plain)] == plain), [])
+
+
+def _within(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Tokens of a text that others come before: some tokenizers begin a text of its own with a space."""
+    line, whole, apart = _ids(tokenizer, ["\n", f"\n{text}", text])
+    return whole[len(line) :] if whole[: len(line)] == line else apart
+
+
+def _ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[list[int]]:
+    """Tokens of the texts alone."""
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False)["input_ids"]
+    return ids

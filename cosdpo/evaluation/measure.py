@@ -13,6 +13,7 @@ from cosdpo.activity import advance
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
+from cosdpo.data.turns import end_tokens
 from cosdpo.evaluation.profile import Profile, divergence, profile, profiles
 from cosdpo.models.base import load_tokenizer
 from cosdpo.models.generation import decode, generate
@@ -99,6 +100,7 @@ class _Writer:
         self.prompts = list(prompts)
         self.prompt_ids = list(prompt_ids)
         self.tokenizer = load_tokenizer(config.model.base)
+        self.ends = end_tokens(self.tokenizer, scorer.model.get_base_model())
         self.scorers: list[Scorer] = []
         if config.evaluation.scorers:
             from cosdpo.evaluation.scorers import resolve  # loads reward models and word lists, so only when asked for
@@ -118,7 +120,7 @@ class _Writer:
             evaluation.max_new_tokens,
             evaluation.sampling_temperature,
             self.config.seed,
-            self.tokenizer.eos_token_id,
+            self.ends,
             ratios=[c] * len(chosen),
         )
         return decode(self.tokenizer, ids)

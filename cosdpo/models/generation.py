@@ -9,7 +9,7 @@ of the base: its logits are (1 - 1/c) z_ref + (1/c) z. A row at c = 1 needs no b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -28,10 +28,10 @@ def generate(
     max_new_tokens: int,
     sampling_temperature: float = 0.0,
     seed: int = 0,
-    end: int | None = None,
+    ends: Collection[int] = (),
     ratios: Sequence[float] | None = None,
 ) -> list[list[int]]:
-    """New tokens of each prompt, without the end token; a row also ends where the model's context does.
+    """New tokens of each prompt, without the one that ends it; a row also ends where the model's context does.
 
     Args:
         prompts: B token lists, none empty.
@@ -40,7 +40,7 @@ def generate(
             them.
         sampling_temperature: 0 takes the likeliest token; otherwise logits are divided by it.
         seed: each row draws from its own generator, seeded by (seed, row's index), whatever else is in the batch.
-        end: token id that ends a row; never the first one, since an empty text answers nothing.
+        ends: tokens of which each ends a row; never the first one, since an empty text answers nothing.
         ratios: [B] c of each row, the wanted over the trained temperature, > 0 and perhaps infinite; None is 1.
     """
     decoder = _Mixture(scorer, prompts, weights, temperatures, ratios or [1.0] * len(prompts))
@@ -48,12 +48,11 @@ def generate(
     outputs: list[list[int]] = [[] for _ in prompts]
     finished = [False] * len(prompts)
     logits = decoder.start()
-    if end is not None:
-        logits[:, end] = float("-inf")
+    logits[:, list(ends)] = float("-inf")
     for position in range(max_new_tokens):
         tokens = _choose(logits, sampling_temperature, generators)
         for row, token in enumerate(tokens.tolist()):
-            finished[row] = finished[row] or token == end
+            finished[row] = finished[row] or token in ends
             if not finished[row]:
                 outputs[row].append(token)
                 finished[row] = len(outputs[row]) >= decoder.room[row]

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
+from cosdpo.data.turns import end_tokens
 from cosdpo.errors import InputError
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio
@@ -47,7 +48,7 @@ class ContinuousBatching:
         if backend is None:
             raise InputError("serving needs a fast tokenizer (a tokenizer.json); convert the base model's tokenizer")
         self.decoder = TokenDecoder(backend)
-        self.ends = _end_tokens(scorer, tokenizer)
+        self.ends = end_tokens(tokenizer, scorer.model.get_base_model())
         self.end_ids = torch.tensor(sorted(self.ends), dtype=torch.long, device=scorer.device)
         self.conditioner = Conditioner(scorer)
         self.run = ModelPass(scorer)
@@ -248,11 +249,3 @@ class ContinuousBatching:
             cached_tokens=self.scheduler.cached_tokens,
             **self._counts,
         )
-
-
-def _end_tokens(scorer: LanguageScorer, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
-    """Tokens that end an answer: the tokenizer's, as in training, and those of the base's generation config."""
-    base = scorer.model.get_base_model()
-    named = getattr(base.generation_config, "eos_token_id", None)
-    ends = named if isinstance(named, list) else [named]
-    return frozenset(int(end) for end in (*ends, tokenizer.eos_token_id) if end is not None)

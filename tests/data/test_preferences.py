@@ -31,7 +31,7 @@ def test_rows_keep_their_texts_and_labels() -> None:
     assert preferences.candidates(1) == ["p", "q", "r"]
     assert preferences.context(1) == "x2"
     assert preferences.objectives == ("b", "a")
-    assert preferences.table.schema.names == ["context", "candidates", "score:b", "score:a"]
+    assert preferences.table.schema.names == ["context", "candidates", "chat", "score:b", "score:a"]
 
 
 @pytest.mark.parametrize(
@@ -77,10 +77,10 @@ def test_a_row_stays_if_one_of_its_objectives_tells() -> None:
     assert preferences.scores(0) == [[1.0, 1.0], [0.0, 1.0]]
 
 
-def test_repeated_candidates_are_left_out_with_their_labels() -> None:
+def test_repeated_candidates_become_one_with_the_mean_of_their_labels() -> None:
     preferences = table(("x", ["y", "z", "y", "v"], {"a": [4, 3, 2, 1]}))
     assert preferences.candidates(0) == ["y", "z", "v"]
-    assert preferences.scores(0) == [[4.0, 3.0, 1.0]]
+    assert preferences.scores(0) == [[3.0, 3.0, 1.0]]
 
 
 def test_a_table_without_a_usable_row_stops_with_the_reasons() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -70,11 +71,12 @@ def usable(rows: list[Any]) -> list[tuple[str, list[str], list[float]]]:
     kept = []
     for row in rows:
         labels = row["scores"].get("good")
-        pairs: dict[str, float] = {}
+        pairs: dict[str, list[Fraction]] = {}
         for text, label in zip(row["responses"], labels or [], strict=labels is not None):
-            pairs.setdefault(text, label)
-        if len(set(pairs.values())) > 1:
-            kept.append((row["prompt"], list(pairs), [float(label) for label in pairs.values()]))
+            pairs.setdefault(text, []).append(Fraction(label))
+        means = [float(sum(labels) / len(labels)) for labels in pairs.values()]
+        if len(set(means)) > 1:
+            kept.append((row["prompt"], list(pairs), means))
     return kept
 
 
@@ -151,7 +153,7 @@ def test_most_files_would_be_read(tmp_path: Path):
     preferences = read_or_refused(path)
     assert preferences is not None
     assert_whole(preferences, [json.loads(path.read_text())])
-    assert usable([json.loads(path.read_text())]) == [("p", ["a", "b"], [1.0, 2.0])]
+    assert usable([json.loads(path.read_text())]) == [("p", ["a", "b"], [5.0, 2.0])]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,9 @@ from cosdpo.config import DataConfig
 from cosdpo.data.comparisons import label_matrix
 from cosdpo.data.preferences import Preferences
 from cosdpo.data.sources import load
+from cosdpo.data.turns import ChatTemplate
 from cosdpo.errors import InputError
+from tests.tiny_models import letters
 
 SCORED = [
     {"prompt": "p {x}", "responses": ["a", "b", "c"], "scores": {"good": [1.0, 2.0, 3.0], "short": None}},
@@ -141,24 +143,40 @@ def test_templates_leave_braces_in_the_text_alone(write: Write) -> None:
     assert "data.response_template 'x'" in refusal(write(SCORED), "good", response_template="x")
 
 
-def test_chat_prompts_go_through_the_template(write: Write) -> None:
+class Tagged(ChatTemplate):
+    """<role>text of all messages; an answer ends with a full stop."""
+
+    def __init__(self) -> None:
+        super().__init__(letters())
+
+    def prompt(self, messages: Any, tools: Any = None) -> str:
+        if messages[0]["role"] == "system":
+            raise ValueError("no system\nhere")
+        return "".join(f"<{message['role']}>{message['content']}" for message in messages)
+
+    def response(self, prompt: str, messages: Any, answer: Any, tools: Any = None) -> str:
+        return f"{answer if isinstance(answer, str) else answer[-1]['content']}."
+
+
+def test_chats_go_through_the_template(write: Write) -> None:
     chat = [{"role": "user", "content": "hello"}]
     for name in ("chat.jsonl", "chat.parquet"):
         path = write([{**SCORED[1], "prompt": chat}], name)
-        rendered = load(
-            path, ["good"], DataConfig(), lambda messages: f"<{messages[0]['role']}>{messages[0]['content']}"
-        )
+        rendered = load(path, ["good"], DataConfig(), Tagged())
         assert rendered.context(0) == "<user>hello"
+        assert rendered.candidates(0) == ["d.", "e."]
         assert "tokenizer has no chat template; take a model.base that has one" in refusal(path, "good")
-    assert "with role and content" in refusal(write([{**SCORED[1], "prompt": [{"role": "user"}]}]), "good")
-
-    def strict(messages: list[dict[str, str]]) -> str:
-        raise ValueError("roles must alternate")
-
-    with pytest.raises(
-        InputError, match=r"chat.jsonl:1: the chat template refuses the prompt \(roles must alternate\)"
-    ):
-        load(write([{**SCORED[1], "prompt": chat}], "chat.jsonl"), ["good"], DataConfig(), strict)
+    for message in ({"role": "user"}, {"content": "hi"}, "hi"):
+        assert "with role and content" in refusal(write([{**SCORED[1], "prompt": [message]}]), "good")
+    system = [{"role": "system", "content": "hello"}]
+    refused = [
+        (system, ["a", "b"], r"chat.jsonl:1: the chat template refuses the prompt \(no system\); mend"),
+        (chat, ["a", " "], r"chat.jsonl:1: response 2 of 2 is empty"),
+    ]
+    for prompt, responses, message in refused:
+        path = write([{**SCORED[1], "prompt": prompt, "responses": responses}], "chat.jsonl")
+        with pytest.raises(InputError, match=message):
+            load(path, ["good"], DataConfig(), Tagged())
 
 
 def test_max_rows_counts_usable_contexts(write: Write) -> None:
@@ -193,9 +211,8 @@ def test_pku_labels_name_a_response(write: Write, label: object) -> None:
 
 def test_files_are_checked_before_their_rows(write: Write, tmp_path: Path) -> None:
     assert "nowhere.jsonl does not exist" in refusal(str(tmp_path / "nowhere.jsonl"), "good")
-    assert "is not a .jsonl, .json, .parquet file" in refusal(str(tmp_path), "good")
-    (tmp_path / "data.csv").write_text("prompt,response\n")
-    assert "is not a .jsonl, .json, .parquet file" in refusal(str(tmp_path / "data.csv"), "good")
+    (tmp_path / "data.tsv").write_text("prompt,response\n")
+    assert "is not a .jsonl, .json, .csv, .parquet or .arrow file" in refusal(str(tmp_path / "data.tsv"), "good")
     (tmp_path / "torn.jsonl").write_text(json.dumps(SCORED[0]) + '\n\n{"prompt": "p", "resp\n')
     assert "torn.jsonl:3: broken JSON" in refusal(str(tmp_path / "torn.jsonl"), "good")
     (tmp_path / "torn.json").write_text('[{"prompt": 1},\n {"prompt" 2}]')
@@ -242,7 +259,7 @@ def test_hub_datasets_take_folder_and_split(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_without_the_hub_a_local_file_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
     message = refusal("owner/unknown", "better")
-    assert "not in the local cache and HF_HUB_OFFLINE is set; unset it, or set data.train to a local .jsonl" in message
+    assert "not in the local cache and HF_HUB_OFFLINE is set; unset it, or set data.train to a .jsonl" in message
 
     def unreachable(*_: object, **__: object) -> None:
         raise ConnectionError("no route")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from tokenizers import processors
 
 from cosdpo.config import DataConfig
+from cosdpo.data.duplicates import distinct
 from cosdpo.data.preferences import Preferences, schema
 from cosdpo.data.tokenization import Tokenized, tokenize, tokenize_prompts
 from cosdpo.errors import InputError
@@ -15,6 +17,7 @@ from tests.tiny_models import letters
 def preferences(*rows: tuple[str, list[str]]) -> Preferences:
     scores = [list(range(len(candidates))) for _, candidates in rows]
     columns = {"context": [p for p, _ in rows], "candidates": [c for _, c in rows], "score:x": scores}
+    columns["chat"] = [False] * len(rows)
     return Preferences(pa.table(columns, schema=schema(["x"])), ("x",))
 
 
@@ -56,6 +59,52 @@ def test_a_tokenizer_without_an_end_token_is_refused():
     tokenize(preferences(("a", ["b", "c"])), tokenizer, DataConfig(append_eos=False), 10)
 
 
+def test_an_end_that_a_response_has_is_not_doubled():
+    result = tokens(("a", ["b<eos>", "c", "<eos>b"]), ("a", ["b", "<eos>"]))
+    assert [c.candidates for c in result.contexts] == [[[4, 2], [5, 2], [2, 4, 2]], [[4, 2], [2]]]
+    assert tokens(("a", ["b<eos>", "c"]), append_eos=False).contexts[0].candidates == [[4, 2], [5]]
+
+
+@pytest.mark.parametrize("bos", [True, False])
+def test_a_tokenizer_that_appends_an_end_does_so_to_no_prompt_and_once_to_a_response(bos):
+    tokenizer = letters()
+    begin = "<bos> " if bos else ""
+    tokenizer.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{begin}$A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
+    )
+    assert tokenizer("ab")["input_ids"] == [1] * bos + [3, 4, 2]
+    (context,) = tokenize(preferences(("ab", ["c", "<eos>"])), tokenizer, DataConfig(), 10).contexts
+    assert context.prompt == [1] * bos + [3, 4]
+    assert context.candidates == [[5, 2], [2]]
+
+
+class TestSameTokens:
+    def test_without_another_response_or_a_preference_a_context_is_dropped_and_counted(self):
+        rows = (("a", ["abcc", "abca"]), ("a", ["abcc", "b", "abca"]), ("a", ["b", "abcc", "abca"]))
+        result = tokens(*rows, room=4)
+        # The mean of 0 and 2 is that of the one between; those of 1 and 2 are above it.
+        assert result.rows == [2]
+        assert result.contexts[0].candidates == [[4, 2], [3, 4, 5]]
+        assert result.scores == [[[0.0, 1.5]]]
+        assert result.notes == {
+            "responses cut at the end": 6,
+            "responses dropped: the same tokens as another": 3,
+            "contexts dropped: no other response left": 1,
+            "contexts dropped: no preference left": 1,
+        }
+
+    def test_nothing_left_says_why(self):
+        with pytest.raises(InputError, match=r"1 contexts dropped: no other response left.*raise data\.max_length"):
+            tokens(("a", ["abcc", "abca"]), room=4)
+
+    def test_unknown_letters_are_the_same_token(self):
+        assert tokens(("a", ["X", "Y", "b"])).scores == [[[0.5, 2.0]]]
+
+    def test_equal_scores_have_their_own_mean(self):
+        """0.1 + 0.1 + 0.1 is not 3 * 0.1 in binary: a tie with another candidate stays one."""
+        assert distinct("abaca", [[0.1] * 5, None]) == (["a", "b", "c"], [[0.1, 0.1, 0.1], None])
+
+
 def test_long_responses_are_cut_at_the_end_and_counted():
     # Room 6: prompt of 2, so 4 tokens for a response: "abcab" loses "b" and its end, "cab" + end just fits.
     result = tokens(("ab", ["abcab", "cab"]), ("a", ["b", "c"]), room=6)
@@ -85,7 +134,7 @@ class TestPromptTooLong:
         assert result.notes == {"contexts dropped: prompt too long": 1}
 
     def test_drop_of_everything(self):
-        with pytest.raises(InputError, match=r"no context fits into 2 tokens; raise data\.max_length"):
+        with pytest.raises(InputError, match=r"within 2 tokens \(1 contexts dropped.*raise data\.max_length"):
             tokens(("abc", ["a", "b"]), room=2, prompt_too_long="drop")
 
     def test_truncate_makes_room_for_the_whole_response(self):
@@ -95,6 +144,12 @@ class TestPromptTooLong:
         assert result.contexts[1].prompt == [5, 3, 4, 5]
         assert result.contexts[1].candidates == [[3, 2], [4, 2]]
         assert result.notes == {"prompts cut at the start": 1}
+
+    def test_truncate_keeps_the_beginning(self):
+        (context,) = tokens(("abcabc", ["a", "b"]), room=6, prompt_too_long="truncate", bos=True).contexts
+        assert context.prompt == [1, 3, 4, 5]
+        (context,) = tokens(("abc", ["a", "b"]), room=2, prompt_too_long="truncate", bos=True).contexts
+        assert (context.prompt, context.candidates) == ([5], [[3], [4]])
 
     def test_truncate_gives_a_response_half_the_room_at_most(self):
         result = tokens(("abcabc", ["aaaaaaaa", "b"]), room=6, prompt_too_long="truncate")

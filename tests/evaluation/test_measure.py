@@ -21,7 +21,7 @@ from cosdpo.evaluation.profile import profile
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis, showcase
 from tests.models.slow_twin import SlowTwin
-from tests.tiny_models import letters, preferences, scorer, settings, write_model
+from tests.tiny_models import VOCABULARY, letters, preferences, scorer, settings, write_model
 
 GRID = das_dennis(2, 4)
 PROMPTS = ["abc", "de", "f"]
@@ -203,3 +203,13 @@ def test_texts_of_a_higher_temperature_are_nearer_to_those_of_the_base(tuned, da
     assert far == of_base != at_one
     assert result.rewards[4].shape == (2, 2)
     assert result.rewards[4][1].tolist() == result.base_reward.tolist()
+
+
+def test_text_ends_at_every_end_of_the_base(tuned, data, config, monkeypatch):
+    free = [text for _, _, text in measured(tuned, data, config, []).answers]
+    end = next(letter for letter in free[0][1:] if letter != free[0][0])
+    generation = tuned.model.get_base_model().generation_config
+    monkeypatch.setattr(generation, "eos_token_id", [2, VOCABULARY.index(end)])
+    ended = [text for _, _, text in measured(tuned, data, config, []).answers]
+    assert ended[0] == free[0].split(end)[0] != free[0]
+    assert not any(end in text for text in ended)

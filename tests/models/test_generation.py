@@ -66,7 +66,7 @@ def test_a_row_ends_at_the_end_token_and_the_others_go_on(make_twins):
     free = generate(scorer.eval(), PROMPTS, WEIGHTS, BETA, max_new_tokens=8)
     firsts = {row[0] for row in free}
     end = next(token for row in free for token in row if token not in firsts)
-    ended = generate(scorer, PROMPTS, WEIGHTS, BETA, max_new_tokens=8, end=end)
+    ended = generate(scorer, PROMPTS, WEIGHTS, BETA, max_new_tokens=8, ends=[end])
     assert ended == [row[: row.index(end)] if end in row else row for row in free]
     assert len({len(row) for row in ended}) > 1  # the end token was taken from one row, and at least one other goes on
 
@@ -74,7 +74,7 @@ def test_a_row_ends_at_the_end_token_and_the_others_go_on(make_twins):
 def test_an_answer_is_never_empty(make_twins):
     scorer, twin = make_twins("llama-untied")
     end = generate(scorer.eval(), PROMPTS[:1], WEIGHTS[:1], BETA[:1], max_new_tokens=1)[0][0]
-    (made,) = generate(scorer, PROMPTS[:1], WEIGHTS[:1], BETA[:1], max_new_tokens=1, end=end)
+    (made,) = generate(scorer, PROMPTS[:1], WEIGHTS[:1], BETA[:1], max_new_tokens=1, ends=[end])
     with torch.no_grad():
         second = twin.logits(PROMPTS[0], [0], WEIGHTS[0], BETA[0])[0].topk(2).indices[1].item()
     assert made == [second]

@@ -15,9 +15,11 @@ from transformers import PreTrainedTokenizerBase
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.batching import BatchOrder, PreferenceData
+from cosdpo.data.containers import LOCAL
 from cosdpo.data.preferences import Preferences
 from cosdpo.data.sources import load
 from cosdpo.data.tokenization import TokenizedContext, tokenize
+from cosdpo.data.turns import chat_template
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Main, Measured
 from cosdpo.evaluation.measure import Measurement, measure
@@ -139,8 +141,8 @@ class LanguageTask(Task):
         train_tokens = tokenize(train, tokenizer, config.data, room)
         held_out_tokens = tokenize(held_out, tokenizer, config.data, room)
         sides = tuple(
-            PreferenceData(tokens.contexts, [preferences.scores(row) for row in tokens.rows], None, config.data)
-            for preferences, tokens in ((train, train_tokens), (held_out, held_out_tokens))
+            PreferenceData(tokens.contexts, tokens.scores, None, config.data)
+            for tokens in (train_tokens, held_out_tokens)
         )
         for side in sides:
             side.comparisons(config.objectives)
@@ -229,13 +231,11 @@ def step_flops(config: Config, parameters: int, tokens: float) -> float:
 
 def _load_both(config: Config, tokenizer: PreTrainedTokenizerBase) -> tuple[Preferences, Preferences]:
     """Training and held-out preferences."""
-    render: Any = None
-    if tokenizer.chat_template:
-        render = partial(tokenizer.apply_chat_template, tokenize=False, add_generation_prompt=True)
+    template = chat_template(tokenizer)
     if not config.data.train:
-        raise InputError("data.train is not set: give a hub dataset or a .jsonl, .json or .parquet file")
+        raise InputError(f"data.train is not set: give a hub dataset or {LOCAL}")
     locations = [location for location in (config.data.train, config.data.validation) if location]
-    sides = [load(location, config.objectives, config.data, render) for location in locations]
+    sides = [load(location, config.objectives, config.data, template) for location in locations]
     if len(sides) == 2:
         return sides[0], sides[1]
     return sides[0].split(config.data.validation_share, config.seed)

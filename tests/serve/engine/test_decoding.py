@@ -52,7 +52,7 @@ def slow(scorer: LanguageScorer, request: Generation) -> list[int]:
     beta = None if c == float("inf") else torch.tensor([request.temperature])
     weights = torch.tensor([request.weights])
     prompt, count = list(request.prompt), request.max_new_tokens
-    return generate(scorer, [prompt], weights, beta, count, end=END, ratios=[c])[0]
+    return generate(scorer, [prompt], weights, beta, count, ends=[END], ratios=[c])[0]
 
 
 def check(scorer: LanguageScorer, twin: SlowTwin | None, told: list[Told]) -> None:
@@ -174,3 +174,10 @@ def test_the_end_token_ends_an_answer_but_is_never_the_first(make_twins):
     started = answer(free[0], END)
     assert started.sequence.tokens
     assert free[0] not in started.sequence.tokens
+
+
+def test_answers_end_as_the_chat_template_ends_turns_too(make_twins):
+    scorer, _ = make_twins("llama-untied")
+    tokenizer = letters()
+    tokenizer.chat_template = "{% for m in messages %}{{ m.content }}<bos>{% endfor %}"
+    assert batching_of(scorer, tokenizer).ends == {VOCABULARY.index("<bos>"), END}

@@ -168,7 +168,7 @@ async def test_a_chat_template_renders_the_messages(serve: Serve) -> None:
         refused = await served.post("/v1/chat/completions", {"messages": [{"role": "system", "content": "hi"}]})
         text = served.backend.tokenizer.decode(sent, skip_special_tokens=True)
     assert answer.status_code == 200
-    assert text == "q: u.hi a.\n"
+    assert text == "u.hi a."  # the template of the data is for texts
     assert refused.status_code == 400
     assert "no system" in refused.json()["error"]["message"]
 
