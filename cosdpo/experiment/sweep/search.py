@@ -31,10 +31,12 @@ class StoredSearch(OptunaSearch):
     """
 
     _ot_study: Any
+    _space: Any
 
     def __init__(self, limit: int, **arguments: Any) -> None:
         """`limit`: most trials at once."""
         self._limit = limit
+        self._moved_past: set[int] = set()
         super().__init__(**arguments)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
@@ -69,12 +71,30 @@ class StoredSearch(OptunaSearch):
     def ask_again(self) -> None:
         """Has trials of the study that ran under no snapshot, or under one that is lost, suggested again."""
         recorded = {trial.number for trial in self._ot_trials.values()}
+        self._move_past(recorded)
         for trial in self._ot_study.get_trials(deepcopy=False, states=[TrialState.RUNNING]):
             if trial.number not in recorded:
                 with suppress(RuntimeError):  # at a grid's end it would stop Optuna's own loop
                     self._ot_study.tell(trial.number, state=TrialState.FAIL)
                 again = {**trial.system_attrs, "fixed_params": trial.params}  # with its place in the grid
                 self._ot_study.add_trial(create_trial(state=TrialState.WAITING, system_attrs=again))
+
+    def _move_past(self, recorded: set[int]) -> None:
+        """Has the sampler draw in vain what it drew for trials that its snapshot does not know, as they are numbered:
+        from there on it would draw the same again. A grid knows from the study what is left.
+        """
+        study, known = self._ot_study, recorded | self._moved_past
+        lost = [
+            trial
+            for trial in study.get_trials(deepcopy=False)
+            if trial.number not in known and "fixed_params" not in trial.system_attrs
+        ]
+        if not isinstance(study.sampler, GridSampler):
+            empty = optuna.create_study()  # where a model draws at random too: what it draws later hangs on the values
+            for trial in lost:
+                for name, distribution in self._space.items():
+                    study.sampler.sample_independent(empty, trial, name, distribution)
+        self._moved_past |= {trial.number for trial in lost}
 
     def has_ended(self, settings: TrialSettings) -> bool:
         """Whether the study knows what a trial of these settings came to."""

@@ -14,9 +14,9 @@ from tests.fake_sweep import configuration
 METRIC = "hypervolume/accuracy"
 
 
-def search(folder: Path, how: str, limit: int = 9) -> StoredSearch:
-    """Over two temperatures."""
-    config = configuration(folder, search=how).changed({"sweep.space": {"temperature": "grid(0.1, 0.2)"}})
+def search(folder: Path, how: str, limit: int = 9, temperatures: str = "grid(0.1, 0.2)") -> StoredSearch:
+    """Over temperatures."""
+    config = configuration(folder, search=how).changed({"sweep.space": {"temperature": temperatures}})
     return search_for(config, parse_space(config), targets(config), limit)
 
 
@@ -34,6 +34,30 @@ def test_a_trial_that_no_snapshot_knows_is_asked_for_again(tmp_path, how):
     again.on_trial_complete("d", {METRIC: 0.25})
     assert again.has_ended(lost)
     assert [trial.value for trial in again._ot_study.trials] == [0.5, None, None, 0.25]
+
+
+@pytest.mark.parametrize("how", ["random", "optuna"])
+@pytest.mark.parametrize("snapshot", [False, True])
+def test_without_its_last_snapshot_it_draws_what_it_would_have_drawn(tmp_path, how, snapshot):
+    """A trial has ended and one was running, which the last snapshot does not know or no snapshot is left."""
+    folders = [tmp_path / name for name in ("whole", "broken")]
+    for folder in folders:
+        folder.mkdir()
+    whole, broken = (search(folder, how, temperatures="uniform(0.1, 0.2)") for folder in folders)
+    expected = [whole.suggest(name) for name in "abcde"]
+    assert [broken.suggest("a")] == expected[:1]
+    broken.save(str(tmp_path / "snapshot"))
+    assert broken.suggest("b") == expected[1]
+    again = search(folders[1], how, temperatures="uniform(0.1, 0.2)")
+    if snapshot:
+        again.restore(str(tmp_path / "snapshot"))
+    else:
+        again.ask_again()
+        expected = ["nothing of this", *expected]  # the first is asked for again as well
+    assert [again.suggest(name) for name in "cd"] == expected[1:3]
+    again.save(str(tmp_path / "later"))
+    again.restore(str(tmp_path / "later"))
+    assert again.suggest("e") == expected[3]
 
 
 def test_a_value_that_comes_again_is_kept_once(tmp_path):
