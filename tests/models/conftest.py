@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from cosdpo.models.base import load_base
 from cosdpo.models.language_scorer import LanguageScorer
 from tests.models.slow_twin import SlowTwin
-from tests.tiny_models import settings, write_model
+from tests.tiny_models import base, settings, write_model
 
 MakeTwins = Callable[..., tuple[LanguageScorer, SlowTwin]]
 
@@ -45,7 +44,7 @@ def make_scorer(model_folder) -> Callable[..., LanguageScorer]:
     def make(kind: str, **form: object) -> LanguageScorer:
         torch.manual_seed(1)
         config = settings(model_folder(kind), **{"conditioning": "both", **form})
-        return LanguageScorer.create(config, load_base(config.model.base, torch.float32))
+        return LanguageScorer.create(config, base(config.model.base))
 
     return make
 

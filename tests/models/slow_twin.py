@@ -7,16 +7,23 @@ of that form. It is differentiable in everything that is trained.
 
 from __future__ import annotations
 
+import copy
+from functools import cache
 from pathlib import Path
 
 import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 from torch.func import functional_call
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from cosdpo.models.language_scorer import LanguageScorer
+
+
+@cache
+def _plain(folder: Path) -> PreTrainedModel:
+    return AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval().requires_grad_(False)
 
 
 class SlowTwin:
@@ -24,8 +31,7 @@ class SlowTwin:
 
     def __init__(self, scorer: LanguageScorer, folder: Path) -> None:
         self.scorer = scorer
-        self.plain = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
-        self.plain.requires_grad_(False)
+        self.plain = copy.deepcopy(_plain(folder))
 
     def gates(self, conditions: Tensor) -> Tensor:
         """[layers, rank] of one context; of ones where the adapters are not gated."""

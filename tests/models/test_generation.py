@@ -16,13 +16,10 @@ BETA = torch.tensor([[0.5, 0.5], [0.1, 0.9], [2.0, 1.0], [0.5, 0.5]])
 every_form = pytest.mark.parametrize("form", FORMS, ids=FORM_NAMES)
 
 
-def greedy(logits_of, prompt: list[int], count: int) -> list[int]:
-    """Tokens that are likeliest one after another, each from a forward pass over everything before it."""
-    made: list[int] = []
-    for _ in range(count):
-        with torch.no_grad():
-            made.append(int(logits_of(prompt, [*made, 0])[-1].argmax()))
-    return made
+def greedy(logits_of, prompt: list[int], made: list[int]) -> list[int]:
+    """The likeliest token after the prompt and after each of `made` but the last: `made` if it was decoded so."""
+    with torch.no_grad():
+        return logits_of(prompt, made).argmax(-1).tolist()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -32,9 +29,11 @@ def test_a_batch_of_trade_offs_decodes_like_the_slow_twin(make_twins, kind, form
     scorer.eval()
     together = generate(scorer, PROMPTS, WEIGHTS, BETA, max_new_tokens=6)
     for b, prompt in enumerate(PROMPTS):
-        expected = greedy(lambda p, y, b=b: twin.logits(p, y, WEIGHTS[b], BETA[b]), prompt, 6)
-        assert together[b] == expected
-        assert generate(scorer, [prompt], WEIGHTS[b : b + 1], BETA[b : b + 1], max_new_tokens=6) == [expected]
+        assert len(together[b]) == 6
+        assert together[b] == greedy(lambda p, y, b=b: twin.logits(p, y, WEIGHTS[b], BETA[b]), prompt, together[b])
+    for b in (1, 2):  # of one token, and the longest
+        alone = generate(scorer, [PROMPTS[b]], WEIGHTS[b : b + 1], BETA[b : b + 1], max_new_tokens=6)
+        assert alone == [together[b]]
     assert generate(scorer, PROMPTS, WEIGHTS.flip(1), BETA, max_new_tokens=6) != together  # the weights steer
 
 
@@ -44,10 +43,11 @@ def test_without_weights_the_base_decodes(make_twins, kind):
     scorer.eval()
 
     def logits(prompt: list[int], response: list[int]) -> Tensor:
-        return twin.plain(input_ids=torch.tensor([prompt + response[:-1]])).logits[0]
+        return twin.plain(input_ids=torch.tensor([prompt + response[:-1]])).logits[0, len(prompt) - 1 :]
 
-    expected = [greedy(logits, prompt, 5) for prompt in PROMPTS]
-    assert generate(scorer, PROMPTS, None, None, max_new_tokens=5) == expected
+    expected = generate(scorer, PROMPTS, None, None, max_new_tokens=5)
+    assert [len(made) for made in expected] == [5] * 4
+    assert expected == [greedy(logits, *row) for row in zip(PROMPTS, expected, strict=True)]
     assert generate(scorer, PROMPTS, WEIGHTS, BETA, max_new_tokens=5) != expected
     assert generate(scorer, PROMPTS, None, None, max_new_tokens=5) == expected  # the adapters are off again
 
@@ -58,7 +58,8 @@ def test_prompts_of_one_token(make_twins, scope):
     prompts = [[5], [7]]
     made = generate(scorer.eval(), prompts, WEIGHTS[:2], BETA[:2], max_new_tokens=3)
     for b, prompt in enumerate(prompts):
-        assert made[b] == greedy(lambda p, y, b=b: twin.logits(p, y, WEIGHTS[b], BETA[b]), prompt, 3)
+        assert len(made[b]) == 3
+        assert made[b] == greedy(lambda p, y, b=b: twin.logits(p, y, WEIGHTS[b], BETA[b]), prompt, made[b])
 
 
 def test_a_row_ends_at_the_end_token_and_the_others_go_on(make_twins):
@@ -117,7 +118,8 @@ def test_temperature_conditioning_reads_the_rows_temperatures(make_twins):
     scorer, twin = make_twins("gpt2-tied", model__temperature_conditioned=True)
     made = generate(scorer.eval(), PROMPTS, WEIGHTS, BETA, max_new_tokens=5)
     for b, prompt in enumerate(PROMPTS):
-        assert made[b] == greedy(lambda p, y, b=b: twin.logits(p, y, WEIGHTS[b], BETA[b]), prompt, 5)
+        assert len(made[b]) == 5
+        assert made[b] == greedy(lambda p, y, b=b: twin.logits(p, y, WEIGHTS[b], BETA[b]), prompt, made[b])
 
 
 @pytest.mark.parametrize(

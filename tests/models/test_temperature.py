@@ -58,26 +58,33 @@ class TestAsked:
             ratio(np.array([0.005]), [0.1], SMALLEST_RATIO)
 
 
-def mixed_logits(twin: SlowTwin, prompt: list[int], response: list[int], row: int, c: float) -> Tensor:
-    """(1 - 1/c) z_ref + (1/c) z of every response token, in float64."""
+def base_and_tuned(twin: SlowTwin, prompt: list[int], response: list[int], row: int) -> tuple[Tensor, Tensor]:
+    """z_ref and z of every response token, in float64."""
     with torch.no_grad():
         base = twin.plain(input_ids=torch.tensor([prompt + response])).logits[0, len(prompt) - 1 : -1].double()
-        return (1 - 1 / c) * base + twin.logits(prompt, response, WEIGHTS[row], BETA[row]).double() / c
+        return base, twin.logits(prompt, response, WEIGHTS[row], BETA[row]).double()
 
 
-@pytest.mark.parametrize("c", RATIOS)
+def mixed_logits(twin: SlowTwin, prompt: list[int], response: list[int], row: int, c: float) -> Tensor:
+    """(1 - 1/c) z_ref + (1/c) z."""
+    base, tuned = base_and_tuned(twin, prompt, response, row)
+    return (1 - 1 / c) * base + tuned / c
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @every_form
-def test_rescaled_scores_are_those_of_mixed_logits(make_twins, kind, form, c):
+def test_rescaled_scores_are_those_of_mixed_logits(make_twins, kind, form):
     scorer, twin = make_twins(kind, **form)
     scorer.eval()
-    ours = scorer.rescaled(CONTEXTS, WEIGHTS[:2], BETA[:2], c)
+    ours = {c: scorer.rescaled(CONTEXTS, WEIGHTS[:2], BETA[:2], c) for c in RATIOS}
     for b, context in enumerate(CONTEXTS):
         for i, response in enumerate(context.candidates):
-            log_p = mixed_logits(twin, context.prompt, response, b, c).log_softmax(-1)
-            expected = float(log_p[range(len(response)), response].sum())
-            assert float(ours[b, i]) == pytest.approx(expected, abs=1e-5 * len(response) + 1e-5)
-    assert float(ours[0, 2]) == 0  # no such candidate
+            base, tuned = base_and_tuned(twin, context.prompt, response, b)
+            for c in RATIOS:
+                log_p = ((1 - 1 / c) * base + tuned / c).log_softmax(-1)
+                expected = float(log_p[range(len(response)), response].sum())
+                assert float(ours[c][b, i]) == pytest.approx(expected, abs=1e-5 * len(response) + 1e-5), c
+    assert all(float(scores[0, 2]) == 0 for scores in ours.values())  # no such candidate
 
 
 def scores_at(scorer: LanguageScorer, c: float) -> Tensor:
@@ -110,7 +117,8 @@ def test_each_row_of_a_batch_decodes_at_its_own_temperature(make_twins, kind, fo
     assert together[1] == tuned[1]
     assert together[2] == base[2]
     for b in (0, 3):
-        expected = greedy(lambda p, y, b=b: mixed_logits(twin, p, y, b, ratios[b]), PROMPTS[b], 6)
+        assert len(together[b]) == 6
+        expected = greedy(lambda p, y, b=b: mixed_logits(twin, p, y, b, ratios[b]), PROMPTS[b], together[b])
         assert together[b] == expected
 
 
