@@ -16,6 +16,10 @@ from cosdpo.errors import InputError
 
 CONNECT_SECONDS = 5.0
 """How long a cluster's address is asked."""
+START_ATTEMPTS = 3
+"""Times that Ray is started: it gives its processes half a minute, which a busy machine exceeds now and then, and what
+they read from disk is then in memory.
+"""
 LONGEST_TMPDIR = 39
 """Characters; what Ray adds to it (session, sockets, names) has to stay within a socket's 107."""
 
@@ -70,7 +74,7 @@ def start_here(**options: Any) -> None:
     from then on `ray start` would ask every client for it, where none of them is told that there is one.
 
     Raises:
-        InputError: Ray's processes were not there within half a minute.
+        InputError: Ray's processes were not there within half a minute, in none of START_ATTEMPTS attempts.
     """
     import ray
 
@@ -79,14 +83,20 @@ def start_here(**options: Any) -> None:
         token.chmod(0o600)
     elif not os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    try:
-        with kept_signals():
-            ray.init(address="local", include_dashboard=False, **options)
-    except Exception as error:
-        if type(error) is not Exception:  # Ray has no other name for this
-            raise
-        reason = str(error).splitlines()[0]
-        raise InputError(f"Ray could not be started here: {reason} Try again when this machine is less busy") from None
+    for attempt in range(1, START_ATTEMPTS + 1):
+        try:
+            with kept_signals():
+                ray.init(address="local", include_dashboard=False, **options)
+            return
+        except Exception as error:
+            if type(error) is not Exception:  # Ray has no other name for this
+                raise
+            ray.shutdown()
+            if attempt == START_ATTEMPTS:
+                reason = str(error).splitlines()[0]
+                raise InputError(
+                    f"Ray could not be started here: {reason} Try again when this machine is less busy"
+                ) from None
 
 
 def _join(address: str, **options: Any) -> None:

@@ -35,14 +35,25 @@ class TestStartHere:
         start_here()  # a second session of the same process: Ray has read the first token already
         assert os.environ["RAY_AUTH_TOKEN"] == first
 
-    def test_a_machine_that_is_too_busy(self, asked, monkeypatch):
+    @pytest.mark.parametrize("failures", [2, 3])
+    def test_a_machine_that_is_busy_for_a_while_and_for_too_long(self, asked, monkeypatch, failures):
+        attempts, ended = [], []
+
         def init(**options: object) -> None:
-            raise Exception("The current node timed out during startup.\nmore")
+            attempts.append(options)
+            if len(attempts) <= failures:
+                raise Exception("The current node timed out during startup.\nmore")
 
         monkeypatch.setattr("ray.init", init)
-        with pytest.raises(InputError, match="could not be started here: The current node timed out") as error:
+        monkeypatch.setattr("ray.shutdown", lambda: ended.append(len(attempts)))
+        if failures == 3:
+            with pytest.raises(InputError, match="could not be started here: The current node timed out") as error:
+                start_here()
+            assert "\n" not in str(error.value)
+        else:
             start_here()
-        assert "\n" not in str(error.value)
+        assert len(attempts) == 3
+        assert ended == list(range(1, failures + 1))
 
     def test_the_user_s_own_token_is_used_and_kept_private(self, asked, tmp_path):
         token = tmp_path / ".ray" / "auth_token"
