@@ -10,15 +10,16 @@ import pytest
 from cosdpo.config import Config
 from cosdpo.experiment.compare import located
 from tests import tiny_rankers
+from tests.experiment.compared import Compared, compared
 from tests.tiny_models import rows, settings, write_model, write_rows
 from tests.tiny_rankers import query_lists, write_letor
 
 Make = Callable[..., Config]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Bases, data, and an own cache."""
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Bases and data."""
     path = tmp_path_factory.mktemp("compare")
     write_model(path / "model", "gpt2-tied")
     write_rows(path / "train.jsonl", rows(16, 0))
@@ -27,9 +28,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     write_letor(path / "data" / "train.txt", lists)
     write_letor(path / "data" / "test.txt", query_lists(*[6] * 8, seed=1))
     tiny_rankers.base_ranker(tiny_rankers.settings(), lists).save(path / "ranker")
+    return path
+
+
+@pytest.fixture(scope="module")
+def folder(files: Path) -> Iterator[Path]:
+    """The same, with an own cache."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COSDPO_CACHE", str(path / "cache"))
-        yield path
+        patch.setenv("COSDPO_CACHE", str(files / "cache"))
+        yield files
 
 
 RUN: dict[str, object] = {"training__steps": 6, "training__checkpoint_every": 2, "grid__partitions": 2}
@@ -68,3 +75,17 @@ def lists(folder) -> Make:
         return located(tiny_rankers.settings(**RUN | defaults | changes))
 
     return configure
+
+
+@pytest.fixture(scope="session")
+def kept() -> list[Compared]:
+    """What `baselines` has compared, for the next module."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def baselines(ray_of_two_cores: None, lists: Make, kept: list[Compared]) -> Compared:
+    """The comparison of all methods but the conditioned run, made once; its folder is for reading alone."""
+    if not kept:
+        kept.append(compared(lists("lists", "linear_scalarization", "soup", "modpo")))
+    return kept[0]

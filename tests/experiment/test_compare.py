@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -13,53 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
-from cosdpo.experiment.compare import check, compare
-from cosdpo.experiment.results.comparison_result import ComparisonResult
-from cosdpo.experiment.results.result import Budget
+from cosdpo.experiment.compare import check
 from cosdpo.models.ranking_scorer import RankingScorer
-from cosdpo.training.unit import Trained
+from tests.experiment.compared import Compared, compared
 from tests.tiny_models import settings
 
 on_ray = pytest.mark.usefixtures("ray_of_two_cores")
-
-
-@dataclass(frozen=True)
-class Compared:
-    """A finished comparison."""
-
-    config: Config
-    result: ComparisonResult
-
-    def front(self, method: str, budget: Budget = "steps") -> Front:
-        (found,) = [r.front for r in self.result.results if (r.front.method, r.budget) == (method, budget)]
-        return found
-
-    @property
-    def runs(self) -> dict[str, Path]:
-        return {path.name: path for path in (self.config.output / "seed-0" / "runs").iterdir()}
-
-    @property
-    def trained(self) -> Mapping[str, Trained]:
-        return {name: Trained.read(path) for name, path in self.runs.items()}
-
-    @property
-    def counts(self) -> dict[tuple[str, str], int]:
-        return {(r.front.method, r.budget): r.runs for r in self.result.results}
-
-
-def compared(config: Config) -> Compared:
-    result = compare(config)
-    assert result is not None
-    assert result.comparison.failures == {}
-    return Compared(config, result)
-
-
-@pytest.fixture(scope="module")
-def baselines(ray_of_two_cores, lists) -> Compared:
-    return compared(lists("lists", "linear_scalarization", "soup", "modpo"))
 
 
 class TestEqualTerms:

@@ -43,18 +43,12 @@ def fronts(done: Executed) -> dict[str, Front]:
     }
 
 
-@pytest.fixture(scope="module")
-def soup(lists) -> tuple[Config, Executed]:
-    config = lists("soup", "soup")
-    return config, executed(config)
-
-
 @pytest.fixture
-def copy(soup, lists, tmp_path) -> Callable[..., Config]:
-    """The configuration that goes on with a copy of the finished soup."""
+def copy(baselines, lists, tmp_path) -> Callable[..., Config]:
+    """The configuration that goes on with the soup of a copy of the finished comparison."""
     folder = tmp_path / "copy"
-    shutil.copytree(soup[0].output, folder)
-    return lambda **changes: lists("soup", "soup", resume=True, output=folder, **changes)
+    shutil.copytree(baselines.config.output, folder)
+    return lambda **changes: lists("", "soup", **{"resume": True, "output": folder, **changes})
 
 
 def files(folder: Path) -> dict[Path, tuple[bytes, int]]:
@@ -63,15 +57,19 @@ def files(folder: Path) -> dict[Path, tuple[bytes, int]]:
     return {path.relative_to(folder): (path.read_bytes(), path.stat().st_mtime_ns) for path in found}
 
 
-def test_what_is_left_of_the_trainings(soup):
-    config, done = soup
+def test_what_is_left_of_the_trainings(copy):
+    config = copy()
+    before = files(config.output)
+    done = executed(config)
+    assert files(config.output) == before  # all of it was there
     case, (entry,) = done.prepared[0].case, done.prepared[0].entries
     assert done.schedule.failures == {}
     folder = config.output / "seed-0"
-    assert {path.name for path in folder.iterdir()} == {"runs", "soup-steps.json"}
-    assert {path.name for path in (folder / "runs").iterdir()} == VERTICES
-    for path in (folder / "runs").iterdir():
-        assert {file.name for file in path.iterdir()} == {"checkpoint", "done.json", "metrics.jsonl", "tensorboard"}
+    methods = ("linear_scalarization", "soup", "modpo")
+    assert {path.name for path in folder.iterdir()} == {"runs", *(f"{method}-steps.json" for method in methods)}
+    for path in (folder / "runs" / name for name in VERTICES):
+        written = {file.name for file in path.iterdir()} - {"rewards.parquet"}  # of one, for MO-DPO
+        assert written == {"checkpoint", "done.json", "metrics.jsonl", "tensorboard"}
     front, trained = done.front(case, entry), done.trained(case, entry)
     assert front == Front.load(folder / "soup-steps.json")
     assert front.train_seconds_total == pytest.approx(sum(run.seconds for run in trained))
@@ -79,7 +77,7 @@ def test_what_is_left_of_the_trainings(soup):
     assert front.trained_parameters == sum(run.parameters for run in trained)
 
 
-def test_resumed_it_does_what_is_missing_and_nothing_else(soup, copy):
+def test_resumed_it_does_what_is_missing_and_nothing_else(baselines, copy):
     config = copy()
     case = config.output / "seed-0"
     place = case / "runs" / "single_1_0@6"
@@ -94,24 +92,24 @@ def test_resumed_it_does_what_is_missing_and_nothing_else(soup, copy):
             assert after[path] == kept, path
     # Trained again from the same seed, and measured again: the same front.
     assert (place / "done.json").exists()
-    assert fronts(again)["soup"].metrics == fronts(soup[1])["soup"].metrics
+    assert fronts(again)["soup"].metrics == baselines.front("soup").metrics
 
 
 @pytest.mark.slow
-def test_resumed_with_another_evaluation_it_measures_again(soup, copy):
+def test_resumed_with_another_evaluation_it_measures_again(baselines, copy):
     config = copy(evaluation__batch_tokens=7)
     before = files(config.output)
     again = executed(config)
     assert {path.name for path, kept in files(config.output).items() if before[path] != kept} == {"soup-steps.json"}
-    expected = fronts(soup[1])["soup"].values("ndcg@10")
+    expected = baselines.front("soup").values("ndcg@10")
     np.testing.assert_allclose(fronts(again)["soup"].values("ndcg@10"), expected)
 
 
 @pytest.mark.slow
-def test_resumed_with_another_grid_it_measures_again(soup, copy):
+def test_resumed_with_another_grid_it_measures_again(baselines, copy):
     front = fronts(executed(copy(grid__partitions=4)))["soup"]
     assert len(front.points) == 5
-    np.testing.assert_allclose(front.values("ndcg@10")[::2], fronts(soup[1])["soup"].values("ndcg@10"))
+    np.testing.assert_allclose(front.values("ndcg@10")[::2], baselines.front("soup").values("ndcg@10"))
 
 
 def test_more_cpus_for_a_run_than_there_are(lists):
