@@ -1,4 +1,4 @@
-"""Loading a frozen base language model and its tokenizer from the hub or a folder."""
+"""Loading a frozen base language model and its tokenizer from the hub, a folder or a GGUF file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from transformers.utils import logging as hf_logging
 from cosdpo import hub_check as hub
 from cosdpo.errors import InputError
 from cosdpo.models.frozen_linear import mkl_is_slow, speed_up
+from cosdpo.models.gguf_file import as_folder
 from cosdpo.models.packing import ATTENTION
 
 hf_logging.disable_progress_bar()
@@ -29,7 +30,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
         InputError: neither a folder nor reachable on the hub.
     """
     try:
-        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(name, trust_remote_code=False)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(as_folder(name), trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
     return tokenizer
@@ -45,15 +46,16 @@ def load_config(name: str, weights: bool = True) -> Any:
         InputError: not found, or a head this project cannot score with.
     """
     if not name:
-        raise InputError("model.base is not set: give a hub name or a local folder, such as --model.base gpt2")
+        raise InputError("model.base is not set: give a hub name, a local folder or a .gguf file, such as --model.base gpt2")
     if not _is_local(name):
         hub.require(name, "model", "give a local folder with --model.base")
+    folder = as_folder(name)
     try:
-        config = AutoConfig.from_pretrained(name, trust_remote_code=False)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
     check_head(name, config)
-    if weights and Path(name).is_dir() and not any(Path(name).glob("*.safetensors")):
+    if weights and Path(folder).is_dir() and not any(Path(folder).glob("*.safetensors")):
         raise InputError(f"model.base {name}: not a complete model folder (it has no .safetensors file)")
     # The same function, computed by one fused kernel instead of six elementwise passes.
     if getattr(config, "activation_function", None) == "gelu_new":
@@ -104,7 +106,7 @@ def load_base(name: str, dtype: torch.dtype, quantization: str = "none") -> Any:
     form = {} if quantization == "none" else {"quantization_config": _four_bits(dtype)}
     try:
         model: Any = AutoModelForCausalLM.from_pretrained(
-            name,
+            as_folder(name),
             config=config,
             dtype=dtype,
             use_safetensors=True,

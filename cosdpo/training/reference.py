@@ -25,12 +25,12 @@ from cosdpo.training.devices import base_dtype, worker_device
 
 
 def model_fingerprint(name: str, commit: str | None) -> str:
-    """Identifies the weights of a base: the hub's commit, or a hash of a local folder's files."""
-    folder = Path(name)
-    if not folder.is_dir():
+    """Identifies the weights of a base: the hub's commit, or a hash of a local file or a folder's files."""
+    place = Path(name)
+    if not place.exists():
         return f"{name}@{commit}"
     digest = hashlib.sha256()
-    for path in sorted([*folder.glob("*.safetensors"), folder / "config.json"]):
+    for path in [place] if place.is_file() else sorted([*place.glob("*.safetensors"), place / "config.json"]):
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
