@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from cosdpo.files import write_whole
 
@@ -28,6 +29,7 @@ class _Counter:
     path: Path
     total: float
     done: float = 0
+    tokens: int = 0
     began: float = field(default_factory=time.time)
     told: float = 0
 
@@ -35,7 +37,8 @@ class _Counter:
         self.told = time.monotonic()
         with suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(self.path, json.dumps({"done": self.done, "total": self.total, "began": self.began}))
+            told = {"done": self.done, "total": self.total, "tokens": self.tokens, "began": self.began}
+            write_whole(self.path, json.dumps(told))
 
 
 _counters: list[_Counter] = []
@@ -43,12 +46,13 @@ _counters: list[_Counter] = []
 
 
 @contextmanager
-def counting(folder: Path, name: str, total: float) -> Iterator[None]:
+def counting(folder: Path, name: str, total: float = 0) -> Iterator[None]:
     """Within this block `advance` counts towards `total`.
 
     Args:
         folder: the output folder.
         name: what the work is called; several processes may work under one name.
+        total: this process's part of the work, 0 where another one has told all of it.
     """
     _counters.append(_Counter(_place(folder, name) / f"{uuid.uuid4().hex}.json", total))
     _counters[-1].tell()
@@ -58,25 +62,37 @@ def counting(folder: Path, name: str, total: float) -> Iterator[None]:
         _counters.pop().tell()
 
 
-def advance(amount: float = 1) -> None:
-    """Counts; outside of `counting` it does nothing."""
+def advance(amount: float = 1, tokens: int = 0) -> None:
+    """Counts, and the tokens that were written; outside of `counting` it does nothing."""
     if _counters:
         counter = _counters[-1]
         counter.done += amount
-        if time.monotonic() - counter.told >= EVERY or counter.done >= counter.total:
+        counter.tokens += tokens
+        if time.monotonic() - counter.told >= EVERY or counter.done == counter.total:
             counter.tell()
 
 
-def counted(folder: Path, name: str) -> tuple[float, float, float]:
-    """What all processes have counted under `name`: done, of what total, in seconds since the first began; or zeros."""
+class Counted(NamedTuple):
+    """What all processes have counted under one name."""
+
+    done: float = 0
+    total: float = 0
+    seconds: float = 0
+    """Since the first began."""
+    tokens: int = 0
+
+
+def counted(folder: Path, name: str) -> Counted:
+    """What all processes have counted under `name`; zeros where none has."""
     parts = []
     for path in _place(folder, name).glob("[!.]*.json"):
         with suppress(OSError):  # taken away at the end of the work
             parts.append(json.loads(path.read_text(encoding="utf-8")))
     if not parts:
-        return 0, 0, 0
-    done, total = (sum(part[key] for part in parts) for key in ("done", "total"))
-    return done, total, time.time() - min(part["began"] for part in parts)
+        return Counted()
+    done, total, tokens = (sum(part[key] for part in parts) for key in ("done", "total", "tokens"))
+    working = [part for part in parts if part["done"]] or parts  # whoever told the total may have waited for the others
+    return Counted(done, total, time.time() - min(part["began"] for part in working), tokens)
 
 
 def forget(folder: Path, name: str) -> None:

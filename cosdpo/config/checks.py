@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cosdpo.config.build import BuildConfig
 from cosdpo.config.data import DataConfig
 from cosdpo.config.scaling import ScalingConfig
 from cosdpo.config.training import ModelConfig, RankerConfig, TrainingConfig
@@ -60,6 +61,13 @@ def check_target(training: TrainingConfig) -> None:
     """The penalty compares weights with losses, which rewards do not have between the ends."""
     if training.target == "rewards" and training.penalty:
         raise InputError("training.penalty is for training.target labels: set one of the two back to its default")
+
+
+def check_writing(task: str, training: TrainingConfig, build: BuildConfig) -> None:
+    """What only a language model can do: answer prompts, and start from another one's adapters."""
+    for key, value in (("training.start", training.start), ("build.prompts", build.prompts)):
+        if value and task != "language":
+            raise InputError(f"{key} is for language models: leave it out, or task")
 
 
 def check_strategy(task: str, scaling: ScalingConfig) -> None:

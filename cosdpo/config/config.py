@@ -9,6 +9,7 @@ from typing import Literal, Self
 from pydantic import model_validator
 
 from cosdpo.config import checks
+from cosdpo.config.build import BuildConfig
 from cosdpo.config.data import DataConfig
 from cosdpo.config.evaluation import EvaluationConfig, GridConfig
 from cosdpo.config.experiment import BaselineConfig, ComparisonConfig, MethodName, SweepConfig
@@ -52,6 +53,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     grid: GridConfig = GridConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+    build: BuildConfig = BuildConfig()
     scaling: ScalingConfig = ScalingConfig()
     gpu: GpuConfig = GpuConfig()
     baseline: BaselineConfig = BaselineConfig()
@@ -65,6 +67,7 @@ class Config(Section):
         checks.check_groups(self.task, self.data, self.training)
         checks.check_workers(self.training, self.scaling)
         checks.check_target(self.training)
+        checks.check_writing(self.task, self.training, self.build)
         checks.check_strategy(self.task, self.scaling)
         checks.check_quantization(self.task, self.model, self.scaling)
         checks.check_ranker(self.task, self.ranker)

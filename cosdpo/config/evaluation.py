@@ -36,8 +36,8 @@ class EvaluationConfig(Section):
     batch_tokens: Positive = 16384
     """Tokens scored at once during evaluation and for the reference cache."""
     scorers: dict[str, str] = {}
-    """Scorer of generated text per objective: positivity, brevity, dialogue, module:function, or hub:NAME for a
-    sequence-classification reward model. Empty skips the reward front."""
+    """Scorer of generated text per objective: positivity, brevity, shortness, plainness, dialogue, module:function, or
+    hub:NAME, a reward model that classifies sequences. Empty skips the reward front."""
     prompts: Positive = 16
     """Held-out prompts that text is generated for when scorers are configured, and along whose responses the distance
     from the base is measured."""

@@ -13,8 +13,8 @@ class ModelConfig(Section):
     """The base model and what is trained on top of it."""
 
     base: Location = ""
-    """Base model: a hub name or a local folder in transformers' format; for rankers the checkpoint folder of a base
-    ranker, or empty to train one first."""
+    """Base model: a hub name, a local folder in transformers' format or a .gguf file; for rankers the checkpoint folder
+    of a base ranker, or empty to train one first."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Type of the frozen base's weights; auto is bfloat16 on GPUs and float32 on CPUs."""
     quantization: Literal["none", "nf4"] = "none"
@@ -69,6 +69,9 @@ class RankerConfig(Section):
 class TrainingConfig(Section):
     """Optimisation of one run."""
 
+    start: Location = ""
+    """Checkpoint of a conditioned run with the same objectives and adapters whose adapters this run starts from; the
+    reference stays the base. Empty starts from the base."""
     steps: Positive = 500
     """Optimiser steps."""
     batch_size: Positive = 8
@@ -76,9 +79,10 @@ class TrainingConfig(Section):
     micro_batch: NonNegative = 0
     """Contexts per forward pass of one worker; 0 takes the worker's whole share of the batch at once."""
     learning_rate: Rate = 2e-3
-    """Peak learning rate of the adapters."""
+    """Peak learning rate of the adapters. Left out, it is that of small models: wider language models take less, by
+    (64 / hidden size)^0.75, which is 0.0004 at 576 and 0.00009 at 4096."""
     prompt_learning_rate: Rate = 3e-3
-    """Peak learning rate of the hyper prompt."""
+    """Peak learning rate of the hyper prompt. Left out, wider language models take less in the same way."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW's decoupled weight decay on the adapters' matrices."""
     warmup: Share = 0.1

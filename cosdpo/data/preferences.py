@@ -2,7 +2,8 @@
 
 One row per context (a prompt, or a query) with its n candidates and, for each objective, n scores or null:
 
-    context: string | candidates: list<string> | chat: bool | score:NAME: list<double>, null where NAME says nothing
+    context: string | candidates: list<string> | chat: bool | finished: list<bool>
+    score:NAME: list<double>, null where NAME says nothing
 
 In a row with `chat` the tokenizer's chat template has written context and candidates, and every token that is in them.
 Scores are compared within a row, and across rows only where training.compare_across says that they can be. n may
@@ -41,6 +42,8 @@ class RawContext:
     """Labels by objective, parallel to candidates; None where the objective is unlabelled."""
     chat: bool = False
     """Whether the tokenizer's chat template has written context and candidates."""
+    unfinished: frozenset[str] = frozenset()
+    """Candidates that were cut off as they were written, which no end token follows."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +140,7 @@ class Preferences:
         contexts: list[str] = []
         candidates: list[list[str]] = []
         chats: list[bool] = []
+        finished: list[list[bool]] = []
         scores: dict[str, list[list[float] | None]] = {name: [] for name in objectives}
         for row in rows:
             named.update(dict.fromkeys(row.scores))
@@ -147,6 +151,7 @@ class Preferences:
             contexts.append(row.context)
             candidates.append(checked[0])
             chats.append(row.chat)
+            finished.append([text not in row.unfinished for text in checked[0]])
             for name, values in zip(objectives, checked[1], strict=True):
                 scores[name].append(values)
         if named and not objectives:
@@ -160,7 +165,7 @@ class Preferences:
                 f"{source} has no usable row ({reasons}); give rows with two or more different responses that differ "
                 "in an objective's label"
             )
-        columns = [contexts, candidates, chats, *scores.values()]
+        columns = [contexts, candidates, chats, finished, *scores.values()]
         try:
             arrays = [
                 pa.array(column, type=kind.type) for column, kind in zip(columns, schema(objectives), strict=True)
@@ -173,7 +178,12 @@ class Preferences:
 
 def schema(objectives: Sequence[str]) -> pa.Schema:
     """The table's columns."""
-    texts = [("context", pa.string()), ("candidates", pa.list_(pa.string())), ("chat", pa.bool_())]
+    texts = [
+        ("context", pa.string()),
+        ("candidates", pa.list_(pa.string())),
+        ("chat", pa.bool_()),
+        ("finished", pa.list_(pa.bool_())),
+    ]
     return pa.schema(texts + [(f"score:{name}", pa.list_(pa.float64())) for name in objectives])
 
 

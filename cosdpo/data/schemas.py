@@ -1,6 +1,7 @@
 """Schemas: how the rows of known preference data read as contexts, candidates and labels.
 
-    scored  {"prompt", "responses": [n texts], "scores": {OBJECTIVE: [n numbers] or null}}
+    scored  {"prompt", "responses": [n texts], "scores": {OBJECTIVE: [n numbers] or null}}, and perhaps "finished": [n
+            booleans], false for responses that were cut off and so have no end
     pku     PKU-SafeRLHF (Ji et al. 2023): prompt, response_0, response_1, and better_response_id, safer_response_id in
             {0, 1}, as numbers or strings: objectives `better` and `safer`
     hh      Anthropic HH (Bai et al. 2022): {"chosen", "rejected"}, or {"text": [chosen, rejected], "score": [1, 0]},
@@ -16,7 +17,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, TypeVar
 
@@ -49,7 +50,10 @@ REQUIRED: dict[Format, tuple[tuple[str, ...], ...]] = {
     "trl": (("prompt", "chosen", "rejected"), ("chosen", "rejected")),
 }
 """Column sets of each format, one of which a source must have."""
-COLUMNS = frozenset(column for variants in REQUIRED.values() for columns in variants for column in columns) | {"tools"}
+COLUMNS = frozenset(column for variants in REQUIRED.values() for columns in variants for column in columns) | {
+    "tools",
+    "finished",
+}
 PAIRS: tuple[Format, ...] = ("hh", "trl")
 """Formats whose rows are one preference each, without a name."""
 
@@ -81,7 +85,13 @@ class Source:
             if not (labels is None or isinstance(labels, list)):
                 raise self._wrong(index, f"scores.{name}", labels, "a list of numbers, or null")
         responses = self._texts(index, record, "responses")
-        return self._row(index, record, record.get("prompt"), responses, scores)
+        row = self._row(index, record, record.get("prompt"), responses, scores)
+        if (finished := record.get("finished")) is None:
+            return row
+        if not (isinstance(finished, list) and len(finished) == len(responses) == len(row.candidates)):
+            raise self._wrong(index, "finished", finished, "true or false for each response, or leave it out")
+        cut = frozenset(text for text, ended in zip(row.candidates, finished, strict=True) if not ended)
+        return replace(row, unfinished=cut)
 
     def _pku(self, index: int, record: dict[str, Any]) -> RawContext:
         responses = [self._column(index, record, name, str) for name in ("response_0", "response_1")]

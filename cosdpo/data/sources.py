@@ -65,7 +65,7 @@ def _load(
     records = read(location, COLUMNS)
     if not records.rows:
         raise InputError(f"{location} has no rows; give a file with preferences")
-    form = _recognise(records, data.format)
+    form = recognise(records, data.format)
     if form in PAIRS and objective is None:
         if len(objectives) != 1:
             raise InputError(
@@ -87,7 +87,12 @@ def _load(
     return apply_templates(preferences, data.prompt_template, data.response_template)
 
 
-def _recognise(records: Records, wanted: str) -> Format:
+def recognise(records: Records, wanted: str) -> Format:
+    """The format of the records by their columns, or the wanted one if they have its columns.
+
+    Raises:
+        InputError: they have those of none.
+    """
     formats: list[Format] = [form for form in REQUIRED if wanted in ("auto", form)]
     for form in formats:
         if any(set(columns) <= set(records.columns) for columns in REQUIRED[form]):

@@ -77,7 +77,7 @@ def tokenize_responses(
     Raises:
         InputError: the tokenizer has no end-of-sequence token.
     """
-    return _ended(tokenizer, _ids(tokenizer, responses), append_eos)
+    return _ended(tokenizer, _ids(tokenizer, responses), [append_eos] * len(responses))
 
 
 def tokenize(preferences: Preferences, tokenizer: PreTrainedTokenizerBase, data: DataConfig, room: int) -> Tokenized:
@@ -144,39 +144,42 @@ def _tokens(
             ids = tokenize_prompts(tokenizer, [rows[i]["context"] for i in these], chat)
             prompts |= dict(zip(these, ids, strict=True))
             texts = [(i, text) for i in these for text in rows[i]["candidates"]]
+            ends = [append_eos and finished for i in these for finished in rows[i]["finished"]]
             if chat:
                 pairs = [(rows[i]["context"], prompts[i], text) for i, text in texts]
-                flat = _chat_responses(tokenizer, pairs, append_eos)
+                flat = _chat_responses(tokenizer, pairs, ends)
             else:
-                flat = tokenize_responses(tokenizer, [text for _, text in texts], append_eos)
+                flat = _ended(tokenizer, _ids(tokenizer, [text for _, text in texts]), ends)
             for (i, _), response in zip(texts, flat, strict=True):
                 responses.setdefault(i, []).append(response)
         yield from ((prompts[i], responses[i]) for i in range(len(rows)))
 
 
 def _chat_responses(
-    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, list[int], str]], append_eos: bool
+    tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, list[int], str]], wanted: Sequence[bool]
 ) -> list[list[int]]:
-    """Responses behind a prompt that is given as text and as tokens."""
+    """Responses behind a prompt that is given as text and as tokens; those whose end is not wanted lose it."""
     wholes = _ids(tokenizer, [text + response for text, _, response in pairs])
     rows = [
         whole[len(prompt) :] if whole[: len(prompt)] == prompt else _within(tokenizer, response)
         for (_, prompt, response), whole in zip(pairs, wholes, strict=True)
     ]
-    if append_eos:
-        return _ended(tokenizer, rows, append_eos)
     ends = end_tokens(tokenizer)
-    return [row[:-1] if row[-1:] and row[-1] in ends else row for row in rows]
+    open_rows = [
+        row[:-1] if not end and row[-1:] and row[-1] in ends else row for row, end in zip(rows, wanted, strict=True)
+    ]
+    return _ended(tokenizer, open_rows, wanted)
 
 
-def _ended(tokenizer: PreTrainedTokenizerBase, rows: list[list[int]], append_eos: bool) -> list[list[int]]:
-    if not append_eos:
-        return rows
+def _ended(tokenizer: PreTrainedTokenizerBase, rows: Sequence[list[int]], wanted: Sequence[bool]) -> list[list[int]]:
+    """The rows, with an end where it is wanted and they have none."""
+    if not any(wanted):
+        return list(rows)
     ends = end_tokens(tokenizer)
-    open_ended = [not row or row[-1] not in ends for row in rows]
-    if any(open_ended) and tokenizer.eos_token_id is None:
+    lacking = [end and not (row and row[-1] in ends) for row, end in zip(rows, wanted, strict=True)]
+    if any(lacking) and tokenizer.eos_token_id is None:
         raise InputError("the tokenizer has no end-of-sequence token: set --data.append_eos false")
-    return [row + [tokenizer.eos_token_id] * is_open for row, is_open in zip(rows, open_ended, strict=True)]
+    return [row + [tokenizer.eos_token_id] * lacks for row, lacks in zip(rows, lacking, strict=True)]
 
 
 def _beginning(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -1,6 +1,7 @@
 """Scorers of text, by name: what a generated answer is worth to one objective.
 
     positivity, brevity, dialogue     English sentiment, short sentences, speech
+    shortness, plainness              few words, words of few syllables
     cheerful, brief, vivid            the objectives of the synthetic reviews
     module:function                   any function (prompts, responses) -> one number each
     hub:NAME_OR_FOLDER                a sequence-classification reward model, evaluation/reward_model.py
@@ -59,7 +60,27 @@ def dialogue(prompt: str, response: str) -> float:
     return quoted / words if words else 0.0
 
 
-TEXT_SCORERS: dict[str, Callable[[str, str], float]] = {"brevity": brevity, "dialogue": dialogue, **SCORERS}
+def shortness(prompt: str, response: str) -> float:
+    """Minus the number of words."""
+    return -float(len(response.split()))
+
+
+def plainness(prompt: str, response: str) -> float:
+    """Minus the mean number of syllables per word of the letters a to z, counted as its runs of vowels; an e that ends
+    a word is none of its own. 0 without a word.
+    """
+    words = re.findall(r"[a-z]+", response.lower())
+    syllables = (max(1, len(re.findall(r"[aeiouy]+", re.sub(r"(?<=[^aeiouy])e$", "", word)))) for word in words)
+    return -sum(syllables) / len(words) if words else 0.0
+
+
+TEXT_SCORERS: dict[str, Callable[[str, str], float]] = {
+    "brevity": brevity,
+    "dialogue": dialogue,
+    "shortness": shortness,
+    "plainness": plainness,
+    **SCORERS,
+}
 
 
 def _positivity() -> Callable[[str, str], float]:

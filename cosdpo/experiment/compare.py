@@ -58,6 +58,8 @@ def check(config: Config) -> None:
         if len({*map(str, chosen)}) < len(chosen):
             raise InputError(f"comparison.{what} names one twice; name each once")
     resources.check(config)
+    if config.training.start:
+        raise InputError("training.start is for a conditioned run: baselines cannot start there, so leave it out")
     for kind in config.comparison.conditionings:
         job_checks.check(plan.conditioned_by(kind, config))
     job_checks.check(config)

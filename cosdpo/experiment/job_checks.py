@@ -23,8 +23,8 @@ from cosdpo.training.tracking import check_trackers
 def located(config: Config) -> Config:
     """`config` with absolute local paths, since workers have another working directory, and what its task fills in."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    base = Path(config.model.base)
-    local = {"model.base": str(base.resolve())} if config.model.base and base.is_dir() else {}
+    given = {"model.base": config.model.base, "training.start": config.training.start}
+    local = {key: str(Path(name).resolve()) for key, name in given.items() if name and Path(name).exists()}
     return task_of(config).resolved(config.changed({"output": config.output.resolve(), **local}))
 
 

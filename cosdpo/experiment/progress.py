@@ -52,7 +52,9 @@ class Activity:
     @classmethod
     def counted(cls, folder: Path, name: str, unit: str) -> Activity:
         """What the processes that work under a name have counted (cosdpo/activity.py)."""
-        return cls(*activity.counted(folder, name), unit=unit)
+        done, total, taken, tokens = activity.counted(folder, name)
+        note = f"{tokens / taken:.3g} tokens a second" if tokens and taken else ""
+        return cls(done, total, taken, note, unit)
 
     @classmethod
     def of_training(cls, folder: Path, steps: int) -> Activity:

@@ -46,7 +46,9 @@ def load_config(name: str, weights: bool = True) -> Any:
         InputError: not found, or a head this project cannot score with.
     """
     if not name:
-        raise InputError("model.base is not set: give a hub name, a local folder or a .gguf file, such as --model.base gpt2")
+        raise InputError(
+            "model.base is not set: give a hub name, a local folder or a .gguf file, such as --model.base gpt2"
+        )
     if not _is_local(name):
         hub.require(name, "model", "give a local folder with --model.base")
     folder = as_folder(name)

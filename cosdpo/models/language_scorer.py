@@ -101,6 +101,15 @@ class LanguageScorer(FrozenScorer):
         check_adapters(config, base)
         return cls(get_peft_model(base, lora), LanguageCard.of(config))
 
+    def start_from(self, folder: Path) -> None:
+        """Takes over the adapters and conditioning of a checkpoint of the same form.
+
+        Raises:
+            InputError: they have other forms.
+        """
+        fill(self.adapters(), adapter_file(folder, ADAPTERS))
+        fill(self.conditioning(), folder / CONDITIONING)
+
     def decays(self, name: str) -> bool:
         """Whether AdamW's weight decay acts on a parameter: on the adapters' matrices alone."""
         return "lora_" in name
@@ -258,6 +267,19 @@ class LanguageScorer(FrozenScorer):
         fill(scorer.adapters(), adapter_file(folder, ADAPTERS))
         fill(scorer.conditioning(), folder / CONDITIONING)
         return scorer
+
+
+def check_start(config: Config) -> None:
+    """Raises InputError when the run of `config` cannot start from the checkpoint training.start."""
+    folder = Path(config.training.start)
+    card, wanted, lora = LanguageCard.read(folder), LanguageCard.of(config), read_adapter_settings(folder)
+    there = {**card.model_dump(), "lora_rank": lora.r, "lora_alpha": lora.lora_alpha}
+    asked = {**wanted.model_dump(), "lora_rank": config.model.lora_rank, "lora_alpha": config.model.lora_alpha}
+    free = {"prompt_template", "response_template", "append_eos", "trained_temperature"}
+    for key in (key for key in asked if key not in free and there[key] != asked[key]):
+        raise InputError(
+            f"training.start {folder} was trained with {key} {there[key]!r}, this run has {asked[key]!r}; take the same"
+        )
 
 
 def check_adapters(config: Config, base: Any) -> None:

@@ -7,9 +7,11 @@ from collections.abc import Iterable
 import numpy as np
 
 from cosdpo.experiment.progress import Phase
+from cosdpo.experiment.results.build_result import BuildResult
 from cosdpo.experiment.results.comparison_result import ComparisonResult
 from cosdpo.experiment.results.run_result import RunResult
 from cosdpo.experiment.sweep.sweep_result import BEST, SweepResult
+from cosdpo.reports.build_page import write_build
 from cosdpo.reports.comparison_page import write_comparison
 from cosdpo.reports.run_page import write_run
 from cosdpo.reports.sweep_page import write_sweep
@@ -30,6 +32,26 @@ def finish_runs(runs: Iterable[RunResult], samples: bool = False) -> None:
         if samples:
             _print_samples(last)
         _print_front(last)
+
+
+def finish_build(results: Iterable[RunResult | BuildResult], samples: bool = False) -> None:
+    """Writes the pages of runs and of the build as they come, and prints where the preferences are.
+
+    Args:
+        samples: print what a run answers, too.
+    """
+    for result in results:
+        with Phase("report", result.config.output):
+            if isinstance(result, RunResult):
+                write_run(result, f"python jobs/train_gpt2.py --config {result.config.output / 'config.yaml'}")
+            else:
+                write_build(result)
+        if isinstance(result, BuildResult):
+            _print_build(result)
+            continue
+        if samples:
+            _print_samples(result)
+        _print_front(result)
 
 
 def finish_comparison(compared: ComparisonResult | None) -> None:
@@ -77,6 +99,17 @@ def _print_front(run: RunResult) -> None:
             f"{front.main.base:.3f}"
         )
     print(f"trained in {front.train_seconds_total:.0f} s; report: {run.config.output / 'report.html'}")
+
+
+def _print_build(built: BuildResult) -> None:
+    """Prints what was made, and where it is."""
+    for each in built.rounds:
+        print(f"{each.name}: {each.answers} answers to {each.prompts} prompts: {each.path}")
+        for (one, other), share in each.opposite().items():
+            print(f"  {one} and {other} order {100 * share:.0f}% of the pairs of answers oppositely")
+        for reason, lost in each.dropped.items():
+            print(f"  {reason}: {lost}")
+    print(f"report: {built.config.output / 'report.html'}")
 
 
 def _print_comparison(compared: ComparisonResult) -> None:

@@ -114,7 +114,10 @@ class TestChanged:
             ({"seed.x": 3}, "seed.x: unknown key; did you mean seed?"),
             ({"qqqq": 3}, "qqqq: unknown key; --help lists all keys"),
             ({"training.steps": -5}, "training.steps: expected integer >= 1, got -5"),
-            ({"training.steps": 5, "data.format": "csv"}, "data.format: expected auto, scored, pku or hh, got 'csv'"),
+            (
+                {"training.steps": 5, "data.format": "csv"},
+                "data.format: expected auto, scored, pku, hh or trl, got 'csv'",
+            ),
             ({"grid.temperatures": [2, 2]}, "grid.temperatures: 2 stands there 2 times; name each multiple once"),
         ],
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pyarrow as pa
 import pytest
 from tokenizers import processors
@@ -9,15 +12,22 @@ from tokenizers import processors
 from cosdpo.config import DataConfig
 from cosdpo.data.duplicates import distinct
 from cosdpo.data.preferences import Preferences, schema
+from cosdpo.data.sources import load
 from cosdpo.data.tokenization import Tokenized, tokenize, tokenize_prompts
+from cosdpo.data.turns import chat_template
 from cosdpo.errors import InputError
 from tests.tiny_models import letters
+
+CHAT = (
+    "{% for m in messages %}{{ m.role[0] }}{{ m.content }}{{ eos_token }}{% endfor %}{{ 'a' if add_generation_prompt }}"
+)
 
 
 def preferences(*rows: tuple[str, list[str]]) -> Preferences:
     scores = [list(range(len(candidates))) for _, candidates in rows]
     columns = {"context": [p for p, _ in rows], "candidates": [c for _, c in rows], "score:x": scores}
     columns["chat"] = [False] * len(rows)
+    columns["finished"] = [[True] * len(texts) for texts in columns["candidates"]]
     return Preferences(pa.table(columns, schema=schema(["x"])), ("x",))
 
 
@@ -180,3 +190,22 @@ class TestPromptTooLong:
     def test_no_room_at_all_is_refused(self, room, policy):
         with pytest.raises(InputError):
             tokens(("ab", ["a", "b"]), room=room, prompt_too_long=policy)
+
+
+def test_a_response_that_was_cut_off_has_no_end(tmp_path: Path):
+    rows = [{"prompt": "ab", "responses": ["c", "d"], "finished": [True, False], "scores": {"x": [1, 0]}}]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    tokenizer = letters()
+    (context,) = tokenize(load(str(path), ["x"], DataConfig(), None), tokenizer, DataConfig(), 40).contexts
+    assert [tokenizer.decode(y) for y in context.candidates] == ["c<eos>", "d"]
+    tokenizer.chat_template = CHAT
+    rows[0]["prompt"] = [{"role": "user", "content": "ab"}]
+    path.write_text(json.dumps(rows[0]))
+    chats = load(str(path), ["x"], DataConfig(), chat_template(tokenizer))
+    (context,) = tokenize(chats, tokenizer, DataConfig(), 40).contexts
+    assert [tokenizer.decode(y) for y in context.candidates] == ["c<eos>", "d"]
+    rows[0]["finished"] = [True]
+    path.write_text(json.dumps(rows[0]))
+    with pytest.raises(InputError, match=r"finished is \[True\]; give true or false for each response"):
+        load(str(path), ["x"], DataConfig(), chat_template(tokenizer))

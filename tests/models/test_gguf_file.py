@@ -101,7 +101,9 @@ def test_the_file_is_what_identifies_its_weights(tmp_path: Path) -> None:
     assert model_fingerprint(str(one), None) != model_fingerprint(str(other), None)
 
 
-@pytest.mark.parametrize(("content", "says"), [(b"no GGUF at all", "cannot be read as a GGUF model"), (None, "no such file")])
+@pytest.mark.parametrize(
+    ("content", "says"), [(b"no GGUF at all", "cannot be read as a GGUF model"), (None, "no such file")]
+)
 def test_what_is_no_gguf_file_is_refused_in_a_line(
     content: bytes | None, says: str, tmp_path: Path, cache: Path
 ) -> None:

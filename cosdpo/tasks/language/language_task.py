@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -21,20 +21,23 @@ from cosdpo.data.sources import load
 from cosdpo.data.tokenization import TokenizedContext, tokenize
 from cosdpo.data.turns import chat_template
 from cosdpo.errors import InputError
-from cosdpo.evaluation.front import Main, Measured
-from cosdpo.evaluation.measure import Measurement, measure
+from cosdpo.evaluation.front import Main
+from cosdpo.evaluation.measure import Measurement
 from cosdpo.evaluation.samples import Answer, Sample
 from cosdpo.evaluation.scorers import resolve
 from cosdpo.models.averaging import average
 from cosdpo.models.base import check_vocabulary, context_length, load_base, load_config, load_tokenizer, skeleton
 from cosdpo.models.check import check_architecture
-from cosdpo.models.language_scorer import LanguageScorer, check_adapters
+from cosdpo.models.language_scorer import LanguageScorer, check_adapters, check_start
 from cosdpo.models.temperature import SMALLEST_RATIO
-from cosdpo.simplex import das_dennis
 from cosdpo.tasks import demo
+from cosdpo.tasks.language.language_measurement import measure_share, metrics_of
 from cosdpo.tasks.task import Average, Findings, Measure, Task
 from cosdpo.training.devices import base_dtype
 from cosdpo.training.reference import model_fingerprint, reference_scores
+
+SMALL = 64
+"""Hidden size up to which a model is small."""
 
 
 class LanguageTask(Task):
@@ -76,6 +79,17 @@ class LanguageTask(Task):
         return ["accuracy", "loss", *(["reward"] if config.evaluation.scorers else [])]
 
     @staticmethod
+    def resolved(config: Config) -> Config:
+        """Learning rates that suit the width of the base, where none are given."""
+        open_keys = [
+            key for key in ("learning_rate", "prompt_learning_rate") if key not in config.training.model_fields_set
+        ]
+        if not config.model.base or not open_keys:
+            return config
+        share = rate_for_width(load_config(config.model.base, weights=False).hidden_size)
+        return config.changed({f"training.{key}": getattr(config.training, key) * share for key in open_keys})
+
+    @staticmethod
     def with_demo_data(config: Config) -> Config:
         """The synthetic world's base and preferences, which are made once and cached."""
         return config if config.model.base or config.data.train else demo.with_demo_data(config)
@@ -115,6 +129,8 @@ class LanguageTask(Task):
             )
         for spec in config.evaluation.scorers.values():
             resolve(spec)
+        if config.training.start:
+            check_start(config)
         if min(config.ratios) < SMALLEST_RATIO:
             raise InputError(
                 f"grid.temperatures has {min(config.ratios):g}; a language model can be rescaled to no less than "
@@ -174,7 +190,7 @@ class LanguageTask(Task):
 
     def measure(self) -> Measure:
         """Measures scorers on the held-out data."""
-        return partial(_measure, data=ray.put(self.held_out), prompts=self.prompts)
+        return partial(measure_share, data=ray.put(self.held_out), prompts=self.prompts)
 
     def findings(self, parts: Sequence[Any], grid: Floats) -> Findings:
         """Joins the measurements of all workers."""
@@ -186,7 +202,7 @@ class LanguageTask(Task):
             base=0.0,
             values=np.array([measurement.divergences[i] for i in range(len(grid))]).T.flatten().tolist(),
         )
-        return Findings(metrics=_metrics(measurement, len(grid)), main=price, samples=self._samples(measurement))
+        return Findings(metrics=metrics_of(measurement, len(grid)), main=price, samples=self._samples(measurement))
 
     def _samples(self, measurement: Measurement) -> list[Sample]:
         return [
@@ -224,6 +240,15 @@ class LanguageTask(Task):
         }
 
 
+def rate_for_width(width: int) -> float:
+    """The share of a small model's learning rate for a base of that hidden size; to three digits, as people write it.
+
+    Ours: .002 was found best at a width of 64 and .0004 at 576 (docs/EXPERIMENTS.md); in between and beyond, the power
+    that joins the two.
+    """
+    return float(f"{min(1.0, (SMALL / width) ** 0.75):.3g}")
+
+
 def step_flops(config: Config, parameters: int, tokens: float) -> float:
     """2 operations per parameter and token forward, 2 backward, and 2 to compute again what was not kept."""
     return (6.0 if config.model.gradient_checkpointing else 4.0) * parameters * tokens
@@ -252,6 +277,8 @@ def _added(*counts: Mapping[str, int]) -> dict[str, int]:
 def _create(config: Config, device: torch.device) -> LanguageScorer:
     base = load_base(config.model.base, base_dtype(config, device), config.model.quantization)
     scorer = LanguageScorer.create(config, base)
+    if config.training.start:
+        scorer.start_from(Path(config.training.start))
     if config.model.gradient_checkpointing:
         base.activation_checkpointing_enable({"use_reentrant": False})
     return scorer.to(device)
@@ -259,37 +286,3 @@ def _create(config: Config, device: torch.device) -> LanguageScorer:
 
 def _average(shares: Mapping[Path, float], config: Config, device: torch.device) -> LanguageScorer:
     return average(shares, base_dtype(config, device), device, config.model.quantization)
-
-
-def _measure(
-    scorer: LanguageScorer,
-    config: Config,
-    indices: Iterable[int],
-    lead: bool,
-    illustrate: bool = True,
-    ratios: Sequence[float] = (1.0,),
-    *,
-    data: Any,
-    prompts: list[str],
-) -> Measurement:
-    """Part of the grid."""
-    grid = das_dennis(len(config.objectives), config.partitions)
-    held_out: PreferenceData = ray.get(data)
-    ids = [context.prompt for context in held_out.contexts[: len(prompts)]]
-    return measure(scorer, held_out, config, grid, indices, prompts, ids, lead, illustrate, ratios)
-
-
-def _metrics(measurement: Measurement, points: int) -> dict[str, Measured]:
-    along = [measurement.profiles[i] for i in range(points)]
-    profiles = [of_weight[r] for r in range(len(along[0])) for of_weight in along]
-    base = measurement.base_profile
-    assert base is not None
-    half = np.full_like(base.accuracy, 0.5)
-    metrics = {
-        "accuracy": Measured(np.stack([p.accuracy for p in profiles]), base.accuracy, half),
-        "loss": Measured(np.stack([p.loss for p in profiles]), base.loss, base.loss, higher_is_better=False),
-    }
-    if measurement.base_reward is not None:
-        rewards = np.stack([measurement.rewards[i] for i in range(points)], axis=1)  # [R, N, m]
-        metrics["reward"] = Measured(np.concatenate(rewards), measurement.base_reward, measurement.base_reward)
-    return metrics
