@@ -68,7 +68,7 @@ def advance(amount: float = 1, tokens: int = 0) -> None:
         counter = _counters[-1]
         counter.done += amount
         counter.tokens += tokens
-        if time.monotonic() - counter.told >= EVERY or counter.done == counter.total:
+        if time.monotonic() - counter.told >= EVERY or (counter.total and counter.done == counter.total):
             counter.tell()
 
 
@@ -91,7 +91,9 @@ def counted(folder: Path, name: str) -> Counted:
     if not parts:
         return Counted()
     done, total, tokens = (sum(part[key] for part in parts) for key in ("done", "total", "tokens"))
-    working = [part for part in parts if part["done"]] or parts  # whoever told the total may have waited for the others
+    working = [
+        part for part in parts if part["done"] or part["tokens"]
+    ] or parts  # whoever told the total may have waited for the others
     return Counted(done, total, time.time() - min(part["began"] for part in working), tokens)
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from cosdpo.data.tokenization import tokenize_prompts, tokenize_responses
+from cosdpo.data.tokenization import tokenize_chat, tokenize_prompts, tokenize_responses
+from cosdpo.data.turns import chat_template
 from cosdpo.errors import InputError
 from cosdpo.models.base import context_length, load_tokenizer
 from cosdpo.models.language_scorer import LanguageScorer
@@ -100,9 +101,7 @@ class LanguageService(ServedCheckpoint):
     async def score(self, trade_off: TradeOff, prompt: str, candidates: list[str]) -> Scored:
         """Scores of given responses."""
         policy = self.policy(trade_off)
-        context = self._tokens(prompt, "prompt", "prompt")
-        responses = [self.card.response_template.replace("{response}", text) for text in candidates]
-        rows = list(map(tuple, tokenize_responses(self.tokenizer, responses, self.card.append_eos)))
+        context, rows = self._asked_and_answered(prompt, candidates)
         for i, row in enumerate(rows):
             if not row:
                 raise ServiceError(400, f"candidates[{i}] is empty; give it text", param="candidates")
@@ -113,7 +112,9 @@ class LanguageService(ServedCheckpoint):
                     self.scored - 1,
                 )
         try:
-            scores = await self.engine.score(tuple(context), rows, tuple(policy.weights), tuple(policy.temperature))
+            scores = await self.engine.score(
+                tuple(context), list(map(tuple, rows)), tuple(policy.weights), tuple(policy.temperature)
+            )
         except QueueFull as full:
             raise busy(full.retry_after) from None
         except EngineStopped:
@@ -201,10 +202,29 @@ class LanguageService(ServedCheckpoint):
         if wanted.echo and template != "{prompt}":
             message = f"echo: this model reads prompts within {template!r}; send token ids, which are taken as they are"
             raise ServiceError(400, message, param="echo")
-        if isinstance(prompt, str):
+        if isinstance(prompt, str) and not (wanted.asked and self.card.chat):
             return self._tokens(prompt, place, wanted.prompt_field)
-        text = rendered(self.tokenizer, prompt, self.largest)
+        messages = self._said(prompt, place) if isinstance(prompt, str) else prompt
+        text = rendered(self.tokenizer, messages, self.largest)
         return self._tokens(text, place, wanted.prompt_field, chat=bool(self.tokenizer.chat_template))
+
+    def _asked_and_answered(self, prompt: str, candidates: list[str]) -> tuple[list[int], list[list[int]]]:
+        """A prompt as a person writes it, and responses to it, as token ids."""
+        template, append_eos = chat_template(self.tokenizer), self.card.append_eos
+        if not self.card.chat or template is None:
+            responses = [self.card.response_template.replace("{response}", text) for text in candidates]
+            context = self._tokens(prompt, "prompt", "prompt")
+            return context, tokenize_responses(self.tokenizer, responses, append_eos)
+        messages = self._said(prompt, "prompt")
+        text = rendered(self.tokenizer, messages, self.largest)
+        answers = [template.response(text, messages, answer) if answer.strip() else "" for answer in candidates]
+        return tokenize_chat(self.tokenizer, text, answers, append_eos)
+
+    def _said(self, prompt: str, place: str) -> list[dict[str, str]]:
+        """A prompt as what a user says, to a model that was trained on chats."""
+        if not prompt.strip():
+            raise ServiceError(400, f"{place} is empty; give it text", param="prompt")
+        return [{"role": "user", "content": prompt}]
 
     def _tokens(self, prompt: str, place: str, param: str, chat: bool = False) -> list[int]:
         """A prompt as token ids: in the checkpoint's template, or as the chat template wrote it.

@@ -77,7 +77,9 @@ class PromptAnswerer:
                     )
                     self.batching.add(self.batching.sequence(request, _taken_by(chunks)))
             while self.batching.busy:
+                before = self.batching.stats.tokens
                 self.batching.step()
+                advance(0, tokens=self.batching.stats.tokens - before)
         texts = [[self._text(answers[p.row, i]) for i in range(len(p.weights))] for p in wanted]
         ends = [[answers[p.row, i][-1] for i in range(len(p.weights))] for p in wanted]
         columns = {
@@ -100,6 +102,6 @@ def _taken_by(chunks: list[Chunk]) -> Any:
             raise item
         chunks.append(item)
         if item.finish_reason is not None:
-            advance(tokens=item.usage.completion_tokens)
+            advance()
 
     return take

@@ -44,6 +44,12 @@ def chat(value: object, column: str, expected: str = "a list of chat messages wi
     return [{"content": None, **message} for message in value]
 
 
+def question(messages: Sequence[Message]) -> str | None:
+    """What the last user says; None where none says anything."""
+    said = (message["content"] for message in reversed(messages) if message["role"] == "user" and message["content"])
+    return next(said, None)
+
+
 def functions(value: object) -> list[Any] | None:
     """The tools of a row: a list of JSON schemas, or its JSON."""
     if isinstance(value, str):

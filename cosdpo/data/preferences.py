@@ -2,7 +2,7 @@
 
 One row per context (a prompt, or a query) with its n candidates and, for each objective, n scores or null:
 
-    context: string | candidates: list<string> | chat: bool | finished: list<bool>
+    context: string | candidates: list<string> | chat: bool | question: string | finished: list<bool>
     score:NAME: list<double>, null where NAME says nothing
 
 In a row with `chat` the tokenizer's chat template has written context and candidates, and every token that is in them.
@@ -42,6 +42,8 @@ class RawContext:
     """Labels by objective, parallel to candidates; None where the objective is unlabelled."""
     chat: bool = False
     """Whether the tokenizer's chat template has written context and candidates."""
+    question: str | None = None
+    """Of a chat, what its last user says, for people and scorers to read; None is `context`."""
     unfinished: frozenset[str] = frozenset()
     """Candidates that were cut off as they were written, which no end token follows."""
 
@@ -65,6 +67,16 @@ class Preferences:
     def context(self, row: int) -> str:
         """The prompt or query of a row."""
         return str(self.table.column("context")[row].as_py())
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether all rows are chats."""
+        return all(self.table.column("chat").to_pylist())
+
+    def question(self, row: int) -> str:
+        """What a row asks, as people and scorers read it: the prompt, or of a chat what its last user says."""
+        asked = self.table.column("question")[row].as_py()
+        return self.context(row) if asked is None else str(asked)
 
     def candidates(self, row: int) -> list[str]:
         """The n candidates of a row."""
@@ -140,6 +152,7 @@ class Preferences:
         contexts: list[str] = []
         candidates: list[list[str]] = []
         chats: list[bool] = []
+        questions: list[str | None] = []
         finished: list[list[bool]] = []
         scores: dict[str, list[list[float] | None]] = {name: [] for name in objectives}
         for row in rows:
@@ -151,6 +164,7 @@ class Preferences:
             contexts.append(row.context)
             candidates.append(checked[0])
             chats.append(row.chat)
+            questions.append(row.question)
             finished.append([text not in row.unfinished for text in checked[0]])
             for name, values in zip(objectives, checked[1], strict=True):
                 scores[name].append(values)
@@ -165,7 +179,7 @@ class Preferences:
                 f"{source} has no usable row ({reasons}); give rows with two or more different responses that differ "
                 "in an objective's label"
             )
-        columns = [contexts, candidates, chats, finished, *scores.values()]
+        columns = [contexts, candidates, chats, questions, finished, *scores.values()]
         try:
             arrays = [
                 pa.array(column, type=kind.type) for column, kind in zip(columns, schema(objectives), strict=True)
@@ -182,6 +196,7 @@ def schema(objectives: Sequence[str]) -> pa.Schema:
         ("context", pa.string()),
         ("candidates", pa.list_(pa.string())),
         ("chat", pa.bool_()),
+        ("question", pa.string()),
         ("finished", pa.list_(pa.bool_())),
     ]
     return pa.schema(texts + [(f"score:{name}", pa.list_(pa.float64())) for name in objectives])

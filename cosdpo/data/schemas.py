@@ -29,6 +29,7 @@ from cosdpo.data.conversations import (
     chat,
     functions,
     parted,
+    question,
     rendered,
     shown,
 )
@@ -164,7 +165,7 @@ class Source:
             context, candidates = rendered(self.template, messages, responses, functions(tools))
         except ValueError as wrong:
             raise InputError(f"{self.records.where(index)}: {wrong}") from None
-        return RawContext(index, context, candidates, scores, chat=True)
+        return RawContext(index, context, candidates, scores, chat=True, question=question(messages))
 
     def _texts(self, index: int, record: dict[str, Any], column: str) -> list[str]:
         texts: list[str] = self._column(index, record, column, list)

@@ -80,6 +80,15 @@ def tokenize_responses(
     return _ended(tokenizer, _ids(tokenizer, responses), [append_eos] * len(responses))
 
 
+def tokenize_chat(
+    tokenizer: PreTrainedTokenizerBase, prompt: str, responses: Sequence[str], append_eos: bool
+) -> tuple[list[int], list[list[int]]]:
+    """Ids of a prompt and of responses that the chat template has written (data/turns.py)."""
+    (ids,) = tokenize_prompts(tokenizer, [prompt], chat=True)
+    pairs = [(prompt, ids, response) for response in responses]
+    return ids, _chat_responses(tokenizer, pairs, [append_eos] * len(responses))
+
+
 def tokenize(preferences: Preferences, tokenizer: PreTrainedTokenizerBase, data: DataConfig, room: int) -> Tokenized:
     """Tokenises every context of `preferences`; candidates whose tokens are the same, perhaps because they were cut,
     become one with the mean of their scores.

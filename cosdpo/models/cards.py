@@ -75,6 +75,8 @@ class LanguageCard(ConditionedCard):
     prompt_template: str
     response_template: str
     append_eos: bool
+    chat: bool = False
+    """Whether it was trained on chats alone: what people write is then a user's message in its template."""
 
     @classmethod
     def of(cls, config: Config) -> LanguageCard:

@@ -7,7 +7,9 @@ every machine makes a folder of its own.
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
+from contextlib import redirect_stderr
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -58,8 +60,9 @@ def _convert(path: Path, folder: Path) -> None:
     verbosity = hf_logging.get_verbosity()
     hf_logging.set_verbosity_error()  # it says of every file that its weights are no longer quantised
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
-        read: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
+        with redirect_stderr(io.StringIO()):  # the reader has a bar of its own
+            tokenizer = AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
+            read: Any = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.bfloat16)
         # What comes from a GGUF file counts as quantised, and is not saved as it is.
         fields = {k: v for k, v in read.config.to_dict().items() if k not in ("quantization_config", "_name_or_path")}
         with torch.device("meta"):

@@ -275,7 +275,7 @@ def check_start(config: Config) -> None:
     card, wanted, lora = LanguageCard.read(folder), LanguageCard.of(config), read_adapter_settings(folder)
     there = {**card.model_dump(), "lora_rank": lora.r, "lora_alpha": lora.lora_alpha}
     asked = {**wanted.model_dump(), "lora_rank": config.model.lora_rank, "lora_alpha": config.model.lora_alpha}
-    free = {"prompt_template", "response_template", "append_eos", "trained_temperature"}
+    free = {"chat", "prompt_template", "response_template", "append_eos", "trained_temperature"}
     for key in (key for key in asked if key not in free and there[key] != asked[key]):
         raise InputError(
             f"training.start {folder} was trained with {key} {there[key]!r}, this run has {asked[key]!r}; take the same"

@@ -24,6 +24,9 @@ class TextRequest:
     trade_off: TradeOff
     prompts: tuple[str | list[int] | tuple[PlainMessage, ...], ...]
     """Plain prompts, token ids, or tuples of chat messages."""
+    asked: bool = False
+    """Plain prompts are as a person writes them, to a model that was trained on chats a user's message; otherwise they
+    are the text that the model continues."""
     prompt_field: str = "prompt"
     """What the caller's route calls them."""
     length_field: str = "max_new_tokens"

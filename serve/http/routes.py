@@ -59,6 +59,7 @@ async def generate(body: GenerateBody, request: Request) -> Any:
     wanted = TextRequest(
         trade_off=body.trade_off(),
         prompts=(body.prompt,),
+        asked=True,
         max_new_tokens=body.max_new_tokens,
         sampling=SamplingParams(
             temperature=body.sampling_temperature,

@@ -38,7 +38,8 @@ class GenerateBody(TradeOffBody):
     )
 
     prompt: str
-    """The prompt as a person writes it; the checkpoint's own template goes around it."""
+    """The prompt as a person writes it; the checkpoint's own template goes around it, that of a chat if it was trained
+    on chats."""
     max_new_tokens: Count | None = None
     """Most tokens to generate; 128 by default, or as many as there is room for."""
     sampling_temperature: Sampling = 1.0

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cosdpo.config import DataConfig
+from cosdpo.data.conversations import question
 from cosdpo.data.preferences import Preferences
 from cosdpo.data.sources import load
 from cosdpo.data.turns import ChatTemplate
@@ -190,3 +191,15 @@ def test_one_preference_is_one_objective(tmp_path: Path) -> None:
     read(tmp_path, {"prompt": "p", "chosen": "a", "rejected": "b"}, name="safe")
     with pytest.raises(InputError, match="one source per objective, such as"):
         load(str(tmp_path / "pairs.jsonl"), ["kind", "safe"], DataConfig(), None)
+
+
+def test_what_a_chat_asks_is_what_its_last_user_says() -> None:
+    chat = [
+        {"role": "system", "content": "be brief"},
+        {"role": "user", "content": "one"},
+        {"role": "assistant", "content": "two"},
+        {"role": "user", "content": "three"},
+        {"role": "assistant", "content": "fo"},
+    ]
+    assert question(chat) == "three"
+    assert question(chat[:1]) is None

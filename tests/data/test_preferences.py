@@ -31,7 +31,15 @@ def test_rows_keep_their_texts_and_labels() -> None:
     assert preferences.candidates(1) == ["p", "q", "r"]
     assert preferences.context(1) == "x2"
     assert preferences.objectives == ("b", "a")
-    assert preferences.table.schema.names == ["context", "candidates", "chat", "finished", "score:b", "score:a"]
+    assert preferences.table.schema.names == [
+        "context",
+        "candidates",
+        "chat",
+        "question",
+        "finished",
+        "score:b",
+        "score:a",
+    ]
 
 
 @pytest.mark.parametrize(

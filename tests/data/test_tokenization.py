@@ -27,6 +27,7 @@ def preferences(*rows: tuple[str, list[str]]) -> Preferences:
     scores = [list(range(len(candidates))) for _, candidates in rows]
     columns = {"context": [p for p, _ in rows], "candidates": [c for _, c in rows], "score:x": scores}
     columns["chat"] = [False] * len(rows)
+    columns["question"] = [None] * len(rows)
     columns["finished"] = [[True] * len(texts) for texts in columns["candidates"]]
     return Preferences(pa.table(columns, schema=schema(["x"])), ("x",))
 

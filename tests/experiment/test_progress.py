@@ -41,6 +41,19 @@ class TestActivity:
         assert list(tmp_path.iterdir()) == []
         assert Activity.counted(tmp_path, "measuring-cos", "weights").words() == ""
 
+    def test_of_tokens_that_others_write(self, tmp_path):
+        with counting(tmp_path, "answering", 8):  # whoever asks tells how many, and waits until the others have begun
+            with counting(tmp_path, "answering"):
+                advance(tokens=30)
+                advance(0, tokens=30)
+        asking, writing = sorted(tmp_path.rglob("*.json"), key=lambda path: json.loads(path.read_text())["done"])
+        for path, ago in ((asking, 100), (writing, 3)):
+            path.write_text(json.dumps(json.loads(path.read_text()) | {"began": time.time() - ago}))
+        words = Activity.counted(tmp_path, "answering", "answers").words()
+        assert re.fullmatch(r"1 of 8 answers, 0\.3\d* a second, 2\d s left, (20|1\d(\.\d)?) tokens a second", words), (
+            words
+        )
+
     def test_of_what_nothing_is_known(self):
         assert Activity().words() == ""
         assert Activity(note="3 of 5").words() == "3 of 5"

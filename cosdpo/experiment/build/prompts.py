@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cosdpo.config import Config
 from cosdpo.data.containers import read
-from cosdpo.data.conversations import chat, functions
+from cosdpo.data.conversations import chat, functions, question
 from cosdpo.data.schemas import COLUMNS, Source
 from cosdpo.data.sources import recognise
 from cosdpo.data.tokenization import tokenize_prompts
@@ -28,7 +28,7 @@ class Prompt:
     given: Mapping[str, Any]
     """The columns `prompt` and `tools` as its source has them, a text or chat messages."""
     text: str
-    """In the template of the chat or of data.prompt_template, as scorers and reports see it."""
+    """As scorers and reports read it: in data.prompt_template, or of a chat what its last user says."""
     ids: list[int]
     """[P] tokens, as in training."""
 
@@ -56,17 +56,17 @@ def read_prompts(config: Config, tokenizer: PreTrainedTokenizerBase, room: int) 
     if len(kinds) > 1:
         raise InputError(f"{location} has prompts that are texts and some that are chats; give them in two files")
     try:
-        texts = [_text(row, template, config.data.prompt_template) for row in rows]
+        read_rows = [_read(row, template, config.data.prompt_template) for row in rows]
     except ValueError as wrong:
         raise InputError(f"{location}: {wrong}") from None
     lost: Counter[str] = Counter()
     prompts: dict[str, Prompt] = {}
-    ids = tokenize_prompts(tokenizer, texts, chat=kinds == {False}) if texts else []
-    for index, (row, text, tokens) in enumerate(zip(rows, texts, ids, strict=True)):
+    ids = tokenize_prompts(tokenizer, [text for text, _ in read_rows], chat=kinds == {False}) if rows else []
+    for index, (row, (text, asked), tokens) in enumerate(zip(rows, read_rows, ids, strict=True)):
         if text in prompts:
             lost[REPEATED] += 1
         elif len(tokens) <= room:
-            prompts[text] = Prompt(row, text, tokens)
+            prompts[text] = Prompt(row, asked, tokens)
         elif config.data.prompt_too_long == "error":
             raise InputError(
                 f"{records.where(index)}: the prompt has {len(tokens)} tokens and leaves no room for an answer of "
@@ -81,14 +81,17 @@ def read_prompts(config: Config, tokenizer: PreTrainedTokenizerBase, room: int) 
     return list(prompts.values())[:most], dict(lost)
 
 
-def _text(row: Mapping[str, Any], template: ChatTemplate | None, around: str) -> str:
+def _read(row: Mapping[str, Any], template: ChatTemplate | None, around: str) -> tuple[str, str]:
+    """The text of a prompt, and what of it people read."""
     prompt = row.get("prompt")
     if isinstance(prompt, str):
-        return around.replace("{prompt}", prompt)
+        text = around.replace("{prompt}", prompt)
+        return text, text
     messages = chat(prompt, "prompt", "a text, or a list of chat messages with role and content")
     if template is None:
         raise ValueError(
             "the prompts are chat messages but the tokenizer has no chat template; take a model.base that has one, or "
             "give prompts as text"
         )
-    return template.prompt(messages, functions(row.get("tools")))
+    text = template.prompt(messages, functions(row.get("tools")))
+    return text, question(messages) or text

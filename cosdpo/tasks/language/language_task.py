@@ -59,6 +59,7 @@ class LanguageTask(Task):
         sides: tuple[PreferenceData, PreferenceData],
         prompts: list[str],
         notes: dict[str, int],
+        chat: bool = False,
     ) -> None:
         """Holds what `prepare` read.
 
@@ -66,11 +67,13 @@ class LanguageTask(Task):
             fingerprint: identifies the base's weights in the reference cache.
             sides: training and held-out data.
             prompts: those of the first held-out contexts.
+            chat: whether all of `sides` are chats.
         """
         self.config = config
         self.fingerprint = fingerprint
         self.train, self.held_out = sides
         self.prompts = prompts
+        self.chat = chat
         self.notes = notes
 
     @staticmethod
@@ -167,7 +170,8 @@ class LanguageTask(Task):
             config,
             fingerprint=model_fingerprint(config.model.base, getattr(model, "_commit_hash", None)),
             sides=(sides[0], sides[1]),
-            prompts=[held_out.context(row) for row in held_out_tokens.rows[: config.evaluation.prompts]],
+            prompts=[held_out.question(row) for row in held_out_tokens.rows[: config.evaluation.prompts]],
+            chat=all(side.is_chat for side in (train, held_out)),
             notes=_added(train.dropped, held_out.dropped, train_tokens.notes, held_out_tokens.notes),
         )
 
@@ -181,7 +185,7 @@ class LanguageTask(Task):
     @property
     def create(self) -> Callable[[Config, torch.device], LanguageScorer]:
         """Builds a fresh scorer on a worker's device."""
-        return _create
+        return partial(_create, chat=self.chat)
 
     @property
     def average(self) -> Average:
@@ -274,9 +278,10 @@ def _added(*counts: Mapping[str, int]) -> dict[str, int]:
     return total
 
 
-def _create(config: Config, device: torch.device) -> LanguageScorer:
+def _create(config: Config, device: torch.device, chat: bool = False) -> LanguageScorer:
     base = load_base(config.model.base, base_dtype(config, device), config.model.quantization)
     scorer = LanguageScorer.create(config, base)
+    scorer.card = scorer.card.model_copy(update={"chat": chat})
     if config.training.start:
         scorer.start_from(Path(config.training.start))
     if config.model.gradient_checkpointing:

@@ -29,7 +29,7 @@ def test_chats_are_rendered_and_kept_as_they_came(asking) -> None:
     tokenizer.chat_template = CHATTY
     chat = [{"role": "user", "content": "abc"}]
     (prompt,), dropped = read_prompts(asking([chat]), tokenizer, 40)
-    assert prompt.text == "u:abc\na:"
+    assert prompt.text == "abc"
     assert prompt.given == {"prompt": chat}
     assert prompt.ids == tokenizer("u:abc\na:", add_special_tokens=False)["input_ids"]
     assert dropped == {}

@@ -173,6 +173,28 @@ async def test_a_chat_template_renders_the_messages(serve: Serve) -> None:
     assert "no system" in refused.json()["error"]["message"]
 
 
+async def test_our_own_routes_take_what_a_person_writes_as_a_users_message(serve: Serve) -> None:
+    """To a model that was trained on chats; /v1/completions goes on with the text as it is."""
+    template = "{% for m in messages %}{{ m.role[0] }}.{{ m.content }} {% endfor %}{{ 'a.' if add_generation_prompt }}"
+    async with serve() as served:
+        backend = served.backend
+        backend.tokenizer = type(backend.tokenizer).from_pretrained(backend.card.base)
+        backend.tokenizer.chat_template = template
+        backend.card = backend.card.model_copy(update={"chat": True})
+        ours = await served.post("/v1/generate", {"prompt": "hi", "max_new_tokens": 3})
+        theirs = await served.post("/v1/completions", {"prompt": "hi", "max_tokens": 3})
+        scored = await served.post("/v1/score", {"prompt": "hi", "candidates": ["yes", "no"]})
+        empty = await served.post("/v1/generate", {"prompt": " "})
+        sent = [backend.tokenizer.decode(stream.request.prompt) for stream in served.engine.streams]
+        decoded = backend.tokenizer.decode
+        context, rows = backend._asked_and_answered("hi", ["yes", ""])
+    assert [answer.status_code for answer in (ours, theirs, scored, empty)] == [200, 200, 200, 400]
+    assert sent == ["u.hi a.", "<bos>q: hi\n"]
+    assert decoded(context) == "u.hi a."
+    assert [decoded(row) for row in rows] == ["yes<eos>", "<eos>"]
+    assert "prompt is empty" in empty.json()["error"]["message"]
+
+
 async def test_chat_stream(serve: Serve) -> None:
     async with serve() as served:
         client = client_of(served)
