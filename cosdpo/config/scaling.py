@@ -66,9 +66,11 @@ class GpuConfig(Section):
 
 
 class TrackingConfig(Section):
-    """Experiment trackers besides metrics.jsonl and TensorBoard, which are always written."""
+    """Experiment trackers besides metrics.jsonl and TensorBoard, which are always written. The job gives them what its
+    trainings write, so that they need to be installed and reached where it runs alone.
+    """
 
     mlflow: str = ""
-    """MLflow tracking address, such as http://host:5000; empty turns it off."""
+    """MLflow tracking address, such as http://host:5000 or sqlite:////folder/mlflow.db; empty turns it off."""
     wandb: str = ""
-    """Weights & Biases project; empty turns it off."""
+    """Weights & Biases project; empty turns it off. WANDB_MODE=offline keeps its files in the run folder."""

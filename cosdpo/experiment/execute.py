@@ -131,7 +131,7 @@ def _reason(cause: BaseException, config: Config) -> str:
 
 def _training(name: str, unit: Unit, needs: tuple[str, ...], start: Callable[[], Any]) -> Step:
     steps, folder = unit.config.training.steps, unit.config.output
-    return Step(name, steps, needs, start, activity=lambda: Activity.of_training(folder, steps))
+    return Step(name, steps, needs, start, activity=lambda: Activity.of_training(folder, steps), training=unit.config)
 
 
 class _Steps:

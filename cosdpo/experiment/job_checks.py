@@ -13,11 +13,10 @@ from pathlib import Path
 from cosdpo.config import Config
 from cosdpo.config.named_keys import keys_of
 from cosdpo.errors import MASK, InputError
-from cosdpo.experiment import cluster
+from cosdpo.experiment import cluster, trackers
 from cosdpo.tasks import task_of
 from cosdpo.training import run_folder, storage
 from cosdpo.training.strategies import compatible
-from cosdpo.training.tracking import check_trackers
 
 
 def located(config: Config) -> Config:
@@ -44,11 +43,11 @@ def check(config: Config) -> None:
     check_credentials(config)
     compatible.check(config)
     task_of(config).check(config)
-    check_trackers(config)
     if not config.plan:
         run_folder.check(config)
         storage.check(config)
         cluster.check_devices(config)
+        trackers.check(config)
 
 
 def check_credentials(config: Config) -> None:

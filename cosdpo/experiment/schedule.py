@@ -9,8 +9,10 @@ from typing import Any
 
 import ray
 
+from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.experiment.progress import Activity, Display, State
+from cosdpo.experiment.trackers import Trackers
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class Step:
     """Makes the final result of what the reference gave, and of the results of earlier steps."""
     activity: Callable[[], Activity] = Activity
     """How far the running step is."""
+    training: Config | None = None
+    """Of a training, whose rows trackers get."""
 
 
 class Schedule:
@@ -59,9 +63,14 @@ class Schedule:
         self.began = time.monotonic()
         self.cost_before = 0.0
         self.running: dict[Any, str] = {}
+        self.trackers = Trackers()
 
     def run(self) -> None:
         """Until every step is done or has failed."""
+        with self.trackers:
+            self._run()
+
+    def _run(self) -> None:
         self._fill()
         while self.running:
             self._show()
@@ -95,6 +104,8 @@ class Schedule:
             if isinstance(started, ray.ObjectRef):
                 self.states[step.name] = "running"
                 self.running[started] = step.name
+                if step.training is not None:
+                    self.trackers.follow(step.name, step.training)
             else:
                 self.cost_before += step.cost
                 self._finish(step.name, started)
@@ -102,11 +113,13 @@ class Schedule:
     def _finish(self, name: str, result: Any) -> None:
         self.states[name] = "done"
         self.results[name] = result
+        self.trackers.end(name, "FINISHED")
 
     def _fail(self, name: str, reason: str) -> None:
         """Marks a step and all that needs it."""
         self.states[name] = "failed"
         self.failures[name] = reason
+        self.trackers.end(name, "FAILED")
         for step in self.steps.values():
             if name in step.needs and self.states[step.name] == "waiting":
                 self._fail(step.name, f"needs {name}, which failed")

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.tune import Callback
 
+from cosdpo.config import Config
 from cosdpo.evaluation.numbers import short
 from cosdpo.experiment.progress import Activity, Display, State
+from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.targets import Target
+from cosdpo.experiment.trackers import Trackers
 
 _STATES: dict[str, State] = {"RUNNING": "running", "TERMINATED": "done", "ERROR": "failed"}
 
 
 class TrialProgress(Callback):
     """Follows the trials; Tune keeps it with its snapshots."""
+
+    following: ClassVar[tuple[Config, Trackers] | None] = None
+    """The sweep's configuration and its trackers, which no snapshot may keep."""
 
     def __init__(self, count: int, target: Target, folder: Path, steps: int) -> None:
         """`count` trials of `steps` steps are to be run, judged by `target`; their run folders are in `folder`."""
@@ -64,13 +70,25 @@ class TrialProgress(Callback):
         if self._display is not None:
             self._display.__exit__(None, None, None)
 
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A trial was started, or goes on."""
+        if self.following is not None:
+            config, trackers = self.following
+            trackers.follow(str(trial), config.changed({**trial.config, "output": self.folder / str(trial)}))
+
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial was finished, or stopped by the scheduler."""
         self._remark(trial, (trial.last_result or {}).get(self.target.name))
+        if self.following is not None:
+            record = Record.load(self.folder / str(trial))
+            diverged = record is not None and record.state == "failed"
+            self.following[1].end(str(trial), "FAILED" if diverged else "FINISHED")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """A trial failed for good."""
         self._remark(trial, None)
+        if self.following is not None:
+            self.following[1].end(str(trial), "FAILED")
 
     def _remark(self, trial: Any, value: float | None) -> None:
         if value is not None:

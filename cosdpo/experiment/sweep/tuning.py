@@ -23,6 +23,7 @@ from cosdpo.experiment.sweep.stopping import scheduler_for, trial_name
 from cosdpo.experiment.sweep.targets import failed_values, targets
 from cosdpo.experiment.sweep.trial import train_trial
 from cosdpo.experiment.sweep.trial_progress import TrialProgress
+from cosdpo.experiment.trackers import Trackers
 from cosdpo.tasks.task import Measure, Task
 from cosdpo.training import run_folder
 
@@ -68,7 +69,9 @@ def tune_trials(
     tuner = _restored(config, trainable) or _started(config, space, trainable, limit)
     if tuner is None:
         return {}
-    results = tuner.fit()
+    with Trackers() as trackers:
+        TrialProgress.following = config, trackers
+        results = tuner.fit()
     return {
         Path(result.path).name: f"{type(result.error).__name__}: {(str(result.error).splitlines() or [''])[-1]}"
         for result in (results[i] for i in range(len(results)))
