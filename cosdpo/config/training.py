@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cosdpo.config.section import Location, NonNegative, Positive, Rate, Section, Share
+from cosdpo.errors import InputError
 
 
 class ModelConfig(Section):
@@ -72,8 +73,11 @@ class TrainingConfig(Section):
     start: Location = ""
     """Checkpoint of a conditioned run with the same objectives and adapters whose adapters this run starts from; the
     reference stays the base. Empty starts from the base."""
-    steps: Positive = 500
-    """Optimiser steps."""
+    steps: NonNegative = 500
+    """Optimiser steps; 0 takes epochs."""
+    epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0
+    """Passes over the training contexts in place of steps, or a fraction of one; 0 takes steps. What a run writes down
+    are the steps that they came to."""
     batch_size: Positive = 8
     """Contexts per optimiser step, over all workers."""
     micro_batch: NonNegative = 0
@@ -112,3 +116,16 @@ class TrainingConfig(Section):
     """Number of newest checkpoints kept for resuming."""
     log_every: Positive = 10
     """Optimiser steps between lines of metrics.jsonl."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if self.epochs and "steps" not in self.model_fields_set:
+            object.__setattr__(self, "steps", 0)
+        if self.epochs and self.steps:
+            raise InputError(
+                f"training.steps {self.steps} and training.epochs {self.epochs:g} both say how long a run is: leave "
+                "one out, or set training.steps 0"
+            )
+        if not self.epochs and not self.steps:
+            raise InputError("training.steps 0 takes training.epochs, which is 0 too: set one of the two")
+        return self

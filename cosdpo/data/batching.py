@@ -6,6 +6,7 @@ and any number of workers sees the same global batches.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -17,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cosdpo.arrays import Floats, Integers
-from cosdpo.config import Comparisons, DataConfig
+from cosdpo.config import Comparisons, Config, DataConfig
 from cosdpo.data.comparisons import comparison_counts, label_matrix, target_distribution
 from cosdpo.errors import InputError
 from cosdpo.losses import listwise_dpo, pairwise_dpo, plackett_luce, preferences_across
@@ -117,6 +118,14 @@ class PreferenceData:
         counts: Floats = np.sum([comparison_counts(labels, self.form) for labels in self.scores], axis=0)
         return counts
 
+    def fingerprint(self) -> str:
+        """sha256 over the token ids of all contexts and candidates, and their scores."""
+        digest = hashlib.sha256()
+        for context, labels in zip(self.contexts, self.scores, strict=True):
+            context.add_to(digest)
+            digest.update(labels.tobytes())
+        return digest.hexdigest()
+
     def batch(self, indices: Sequence[int]) -> Batch:
         """The contexts at `indices`, padded to the longest list of candidates."""
         contexts = [self.contexts[i] for i in indices]
@@ -141,6 +150,14 @@ class PreferenceData:
     def in_order_of_length(self, batch_tokens: int) -> Iterator[list[int]]:
         """All indices in batches of at most `batch_tokens` tokens, shortest contexts first."""
         return length_batches(self.lengths, batch_tokens)
+
+
+def of_epochs(config: Config, contexts: int) -> Config:
+    """`config` with the training.steps that its epochs come to with so many training contexts, at least 1."""
+    if not config.training.epochs:
+        return config
+    steps = max(1, round(config.training.epochs * (contexts // config.training.batch_size)))
+    return config.changed({"training.steps": steps, "training.epochs": 0})
 
 
 def length_batches(lengths: Sequence[int] | Integers, batch_tokens: int) -> Iterator[list[int]]:

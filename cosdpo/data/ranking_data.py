@@ -7,6 +7,7 @@ masked for that objective. (The grading is this project's choice: the paper's co
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -106,6 +107,13 @@ class RankingData:
             if count == 0:
                 raise InputError(f"objective {name} has no list in which its labels differ; choose another feature")
         return counts
+
+    def fingerprint(self) -> str:
+        """sha256 over the features and labels of all documents, and the lists that they form."""
+        digest = hashlib.sha256()
+        for array in (self.lists.features, self.lists.offsets, self.lists.relevance, self.labels):
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()
 
     def batch(self, indices: Sequence[int]) -> Batch:
         """The lists at `indices`: packed for the scorer, padded to the longest for the losses."""

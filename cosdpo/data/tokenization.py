@@ -12,12 +12,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from cosdpo.config import DataConfig
 from cosdpo.data.duplicates import Scores, distinct, tells_apart
 from cosdpo.data.turns import end_tokens
 from cosdpo.errors import InputError
 
 if TYPE_CHECKING:  # the models read TokenizedContext and shall not bring Arrow along, nor rankers transformers
+    from hashlib import _Hash as Digest
+
     from transformers import PreTrainedTokenizerBase
 
     from cosdpo.data.preferences import Preferences
@@ -37,6 +41,13 @@ class TokenizedContext:
     def tokens(self) -> int:
         """Tokens that one scoring pass processes."""
         return len(self.prompt) + sum(map(len, self.candidates))
+
+    def add_to(self, digest: Digest) -> None:
+        """Adds every token id, in order, to a hash."""
+        for ids in (self.prompt, *self.candidates):
+            digest.update(len(ids).to_bytes(8, "little"))
+            digest.update(np.asarray(ids, dtype=np.int64).tobytes())
+        digest.update(b"\xff" * 8)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ class TrainingData(Protocol):
     def __len__(self) -> int:
         """Number of contexts."""
 
+    def fingerprint(self) -> str:
+        """Hash of contexts, candidates and scores."""
+
     def batch(self, indices: Sequence[int]) -> Batch:
         """The contexts at `indices`, padded to the longest list of candidates."""
 

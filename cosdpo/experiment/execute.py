@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -46,6 +46,8 @@ class Prepared:
 
     case: Case
     task: Task
+    fingerprints: dict[str, str]
+    """Of its data, by side."""
     entries: list[Entry] = field(default_factory=list)
 
 
@@ -73,7 +75,8 @@ def execute(config: Config, cases: Sequence[Case]) -> Executed:
         InputError: wrong input, a cluster that is too small, or a base that could not be trained.
     """
     with Phase("data", config.output):
-        prepared = [Prepared(case, task_of(case.config).prepare(case.config)) for case in cases]
+        prepared = [_prepared(case) for case in cases]
+    config = _with_steps(config, prepared)
     for reason, count in prepared[0].task.notes.items():
         log.info("data: %d %s", count, reason)
     refuse_too_large(prepared[0].task)
@@ -81,6 +84,8 @@ def execute(config: Config, cases: Sequence[Case]) -> Executed:
     slots = resources.at_once(config)
     _forget_fronts(config, cases)
     run_folder.create(config)
+    for of_case in prepared:
+        run_folder.keep_data(of_case.case.config.output, of_case.fingerprints)
     train_bases([(of_case.case, of_case.task) for of_case in prepared], slots, config)
     for of_case in prepared:
         with Phase(REFERENCE, of_case.task.config.output, "contexts"):
@@ -88,6 +93,23 @@ def execute(config: Config, cases: Sequence[Case]) -> Executed:
         of_case.entries = list(entries(of_case.task.config))
     schedule = _run([step for of_case in prepared for step in _Steps(of_case).all()], slots, config)
     return Executed(prepared, schedule)
+
+
+def _prepared(case: Case) -> Prepared:
+    """Reads the data of a case, which says how many steps epochs are."""
+    task = task_of(case.config).prepare(case.config)
+    fingerprints = task.fingerprints()
+    run_folder.check_data(case.config, task.config.training.steps, fingerprints)
+    return Prepared(replace(case, config=task.config), task, fingerprints)
+
+
+def _with_steps(config: Config, prepared: Sequence[Prepared]) -> Config:
+    """`config` with the steps of its cases, where they are the same in all of them."""
+    first, *others = {of_case.task.config.training.steps for of_case in prepared}
+    if not config.training.epochs or others:
+        return config
+    run_folder.check_data(config, first, {})
+    return config.changed({"training.steps": first, "training.epochs": 0})
 
 
 def train_bases(of_cases: Sequence[tuple[Case, Task]], slots: int, config: Config) -> None:

@@ -25,7 +25,7 @@ def print_plan(config: Config) -> None:
         table.add_column("price")
     work = estimate(planned[0].config)
     unique: dict[str, int] = {}
-    for entry in entries(planned[0].config):
+    for entry in entries(planned[0].config.changed({"training.steps": work.steps, "training.epochs": 0})):
         steps = sum(run.config.training.steps for run in entry.runs)
         unique |= {run_name(run): run.config.training.steps for run in entry.runs}
         table.add_row(entry.name, entry.budget, *_cost(len(entry.runs), steps, len(planned), work.step_flops, config))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cosdpo.config import Config
+from cosdpo.errors import InputError
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Task
 
@@ -21,6 +22,8 @@ class Estimate:
     """Floating-point operations of an optimiser step."""
     memory: MemoryFit | None
     """None for rankers, which fit anywhere."""
+    steps: int
+    """training.steps, or those that training.epochs come to."""
 
 
 def estimate(config: Config) -> Estimate:
@@ -31,18 +34,21 @@ def estimate(config: Config) -> Estimate:
     """
     kind = task_of(config)
     if not kind.plans_memory:
-        return Estimate(kind.prepare(config).step_flops(), None)
+        ranking = kind.prepare(config)
+        return Estimate(ranking.step_flops(), None, ranking.config.training.steps)
     from cosdpo.models.base import load_config, skeleton
     from cosdpo.preflight.memory_fit import MemoryFit
     from cosdpo.tasks.language.language_task import step_flops
 
     if config.data.train:
         task = kind.prepare(config)
-        return Estimate(task.step_flops(), MemoryFit(config, task.contexts))
+        return Estimate(task.step_flops(), MemoryFit(config, task.contexts), task.config.training.steps)
+    if config.training.epochs:
+        raise InputError("training.epochs are of data.train, which is not set: name it, or set training.steps")
     fit = MemoryFit(config)
     parameters = sum(p.numel() for p in skeleton(load_config(config.model.base, weights=False)).parameters())
     tokens = sum(context.tokens for context in fit.longest(config.training.batch_size))
-    return Estimate(step_flops(config, parameters, tokens), fit)
+    return Estimate(step_flops(config, parameters, tokens), fit, config.training.steps)
 
 
 def refuse_too_large(task: Task) -> None:

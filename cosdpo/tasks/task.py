@@ -134,6 +134,11 @@ class Task(ABC):
         """Takes the trained base."""
         self.config = self.config.changed({"model.base": str(checkpoint)})
 
+    def fingerprints(self) -> dict[str, str]:
+        """Of what it is trained on and measured on, which for a ranker is evaluation.split's."""
+        sides = {"training": self.train, f"held-out {self.config.evaluation.split}": self.held_out}
+        return {side: data.fingerprint() for side, data in sides.items()}
+
     @abstractmethod
     def add_reference(self) -> None:
         """Gives both sides their reference scores; needs Ray and a base."""

@@ -40,10 +40,7 @@ def cache_key(fingerprint: str, dtype: str, contexts: Sequence[TokenizedContext]
     """sha256 over the model and every token id, in order."""
     digest = hashlib.sha256(f"{fingerprint} {dtype}\n".encode())
     for context in contexts:
-        for ids in (context.prompt, *context.candidates):
-            digest.update(len(ids).to_bytes(8, "little"))
-            digest.update(np.asarray(ids, dtype=np.int64).tobytes())
-        digest.update(b"\xff" * 8)
+        context.add_to(digest)
     return digest.hexdigest()
 
 

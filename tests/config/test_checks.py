@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from pydantic import ValidationError
 
 from cosdpo.config import Config, ScalingConfig
 from cosdpo.errors import InputError
@@ -90,3 +91,17 @@ def test_what_goes_together_is_taken(changes):
 )
 def test_where_the_base_is_sharded(scaling, sharded):
     assert ScalingConfig(**scaling).shards_the_base == sharded
+
+
+@pytest.mark.parametrize(
+    ("training", "says"),
+    [
+        ({"steps": 5, "epochs": 2}, "training.steps 5 and training.epochs 2 both say how long a run is"),
+        ({"steps": 0}, "training.steps 0 takes training.epochs, which is 0 too"),
+    ],
+)
+def test_a_run_has_one_length(training, says):
+    with pytest.raises(ValidationError, match=says):
+        Config.model_validate({"training": training})
+    for alone in ({"epochs": 2}, {"epochs": 2, "steps": 0}):
+        assert Config.model_validate({"training": alone}).training.steps == 0

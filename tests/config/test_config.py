@@ -49,7 +49,7 @@ def test_every_default_passes_its_own_check():
         ("temperature", "number > 0 or list of number > 0"),
         ("model.base", "text"),
         ("model.dtype", "auto, float32 or bfloat16"),
-        ("training.steps", "integer >= 1"),
+        ("training.batch_size", "integer >= 1"),
         ("training.warmup", "number >= 0 and < 1"),
         ("evaluation.scorers", "map of names to text"),
     ],
@@ -113,7 +113,7 @@ class TestChanged:
             ({"steps": 3}, "steps: unknown key; did you mean training.steps?"),
             ({"seed.x": 3}, "seed.x: unknown key; did you mean seed?"),
             ({"qqqq": 3}, "qqqq: unknown key; --help lists all keys"),
-            ({"training.steps": -5}, "training.steps: expected integer >= 1, got -5"),
+            ({"training.steps": -5}, "training.steps: expected integer >= 0, got -5"),
             (
                 {"training.steps": 5, "data.format": "csv"},
                 "data.format: expected auto, scored, pku, hh or trl, got 'csv'",

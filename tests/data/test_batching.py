@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from cosdpo.config import DataConfig
-from cosdpo.data.batching import BatchOrder, PreferenceData, length_batches
+from cosdpo.config import Config, DataConfig
+from cosdpo.data.batching import BatchOrder, PreferenceData, length_batches, of_epochs
+from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
 
 
@@ -85,6 +86,36 @@ def test_an_objective_without_any_comparison_is_refused(comparisons):
     data = PreferenceData([Context("a", 1), Context("b", 1)], scores, [np.zeros(2), np.zeros(2)], settings)
     with pytest.raises(InputError, match="objective short has no comparison"):
         data.comparisons(["kind", "short"])
+
+
+class TestFingerprint:
+    @staticmethod
+    def of(context: TokenizedContext, scores: list[list[float] | None]) -> str:
+        return PreferenceData([context], [scores], None, DataConfig()).fingerprint()
+
+    @pytest.mark.parametrize(
+        ("context", "scores"),
+        [
+            (TokenizedContext([1], [[2, 3], [4, 5]]), [[1.0, 0.0], None]),
+            (TokenizedContext([1, 2], [[4, 5], [3]]), [[1.0, 0.0], None]),
+            (TokenizedContext([1, 2], [[3], [4, 5]]), [[1.0, 0.5], None]),
+            (TokenizedContext([1, 2], [[3], [4, 5]]), [None, [1.0, 0.0]]),
+        ],
+        ids=["prompt", "order", "score", "objective"],
+    )
+    def test_whatever_changes_changes_it(self, context, scores):
+        first = TokenizedContext([1, 2], [[3], [4, 5]])
+        assert self.of(first, [[1.0, 0.0], None]) == self.of(first, [[1.0, 0.0], None])
+        assert self.of(context, scores) != self.of(first, [[1.0, 0.0], None])
+
+
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 3), (2.5, 8), (0.01, 1)])
+def test_epochs_in_steps(epochs, steps):
+    """25 contexts in batches of 8 are 3 steps, and 1 is left out."""
+    config = Config.model_validate({"training": {"epochs": epochs, "batch_size": 8}})
+    training = of_epochs(config, 25).training
+    assert (training.steps, training.epochs) == (steps, 0)
+    assert of_epochs(Config(), 25) == Config()
 
 
 class TestLengthBatches:

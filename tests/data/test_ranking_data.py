@@ -109,6 +109,15 @@ def data() -> RankingData:
 
 
 class TestData:
+    def test_a_fingerprint_knows_features_labels_and_lists(self, data):
+        def of(lengths: list[int], auxiliary: list[list[float]]) -> str:
+            made = lists(lengths, auxiliary)
+            return RankingData(made, graded_labels(made), PROPORTIONAL).fingerprint()
+
+        changed = [[5.0, 0.0], *AUXILIARY[1:]]
+        assert of([2, 1, 3], AUXILIARY) == data.fingerprint()
+        assert len({data.fingerprint(), of([1, 2, 3], AUXILIARY), of([2, 1, 3], changed)}) == 3
+
     def test_counts_lists_with_a_preference(self, data):
         assert data.comparisons(["a", "b"]).tolist() == [1, 1]
         made = lists([2, 2, 2], [[0, 1], [1, 1], [0, 0], [2, 3], [4, 1], [5, 2]])

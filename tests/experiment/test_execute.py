@@ -23,6 +23,7 @@ from cosdpo.models.averaging import average
 from cosdpo.models.ranking_scorer import RankingScorer
 from cosdpo.tasks.language import LanguageTask
 from cosdpo.tasks.ranking import ranking_task
+from cosdpo.training import run_folder
 
 pytestmark = pytest.mark.usefixtures("ray_of_two_cores")
 
@@ -66,7 +67,9 @@ def test_what_is_left_of_the_trainings(copy):
     assert done.schedule.failures == {}
     folder = config.output / "seed-0"
     methods = ("linear_scalarization", "soup", "modpo")
-    assert {path.name for path in folder.iterdir()} == {"runs", *(f"{method}-steps.json" for method in methods)}
+    assert {path.name for path in folder.iterdir()} == {
+        "data.json", "runs", *(f"{method}-steps.json" for method in methods),
+    }  # fmt: skip
     for path in (folder / "runs" / name for name in VERTICES):
         written = {file.name for file in path.iterdir()} - {"rewards.parquet"}  # of one, for MO-DPO
         assert written == {"checkpoint", "done.json", "metrics.jsonl", "tensorboard"}
@@ -93,6 +96,27 @@ def test_resumed_it_does_what_is_missing_and_nothing_else(baselines, copy):
     # Trained again from the same seed, and measured again: the same front.
     assert (place / "done.json").exists()
     assert fronts(again)["soup"].metrics == baselines.front("soup").metrics
+
+
+def test_epochs_go_on_as_the_steps_that_they_are(copy):
+    """20 lists in batches of 8 are 2 steps."""
+    config = copy(training__steps=0, training__epochs=3)
+    before = files(config.output)
+    executed(config)
+    assert files(config.output) == before  # nothing was missing
+    training = run_folder.stored(config.output)["training"]
+    assert (training["steps"], training["epochs"]) == (6, 0)
+    with pytest.raises(InputError, match=r"started with training.steps 6, training.epochs 2 are 4"):
+        executed(config.changed({"training.epochs": 2}))
+
+
+def test_other_data_is_refused(copy, folder, tmp_path):
+    config = copy()
+    shutil.copytree(folder / "data", tmp_path / "data")
+    path = tmp_path / "data" / "train.txt"
+    path.write_text("\n".join(path.read_text().splitlines()[:-1]) + "\n")
+    with pytest.raises(InputError, match=r"^the training data is not what output \S+ was started with"):
+        executed(config.changed({"data.train": str(tmp_path / "data")}))
 
 
 @pytest.mark.slow

@@ -44,6 +44,13 @@ def test_the_trainings_of_every_method(planned, capsys):
     assert "2 seed(s), 1 fold(s), 3 weights" in out
 
 
+def test_epochs_are_planned_as_steps(planned, capsys):
+    """12 contexts in batches of 4 are 3 steps."""
+    list(run(planned(training={"epochs": 5, "batch_size": 4})))
+    (words,) = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("cos ")]
+    assert words[1:4] == ["steps", "1", "15"]
+
+
 @pytest.mark.parametrize(("method", "trainings"), [("cos", 1), ("soup", 2)])
 def test_gpu_hours_and_price_of_a_run(planned, capsys, method, trainings):
     config = planned(training__steps=40, method=method, gpu=PRICES)

@@ -77,7 +77,8 @@ class TestRunFolder:
         output = plain.config.output
         assert output == make("plain").output
         assert {path.name for path in output.iterdir()} == {
-            "checkpoint", "config.yaml", "done.json", "front.json", "metrics.jsonl", "samples.json", "tensorboard",
+            "checkpoint", "config.yaml", "data.json", "done.json", "front.json", "metrics.jsonl", "samples.json",
+            "tensorboard",
         }  # fmt: skip
         lines = read_metrics(output)
         assert [line["step"] for line in lines] == list(range(1, STEPS + 1))

@@ -107,8 +107,8 @@ class TestRunFolder:
     def test_what_it_holds(self, plain):
         output = plain.config.output
         assert {path.name for path in output.iterdir()} == {
-            "base", "checkpoint", "config.yaml", "done.json", "example.json", "front.json", "metrics.jsonl",
-            "samples.json", "tensorboard",
+            "base", "checkpoint", "config.yaml", "data.json", "done.json", "example.json", "front.json",
+            "metrics.jsonl", "samples.json", "tensorboard",
         }  # fmt: skip
         for checkpoint in (output / "checkpoint", output / "base" / "checkpoint"):
             assert {path.name for path in checkpoint.iterdir()} == {"cosdpo.json", "model.safetensors"}

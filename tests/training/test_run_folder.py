@@ -117,3 +117,30 @@ def test_a_folder_of_an_earlier_version_lacks_keys_that_have_their_defaults_now(
     run_folder.check(resumed(config))
     training = config.training.model_copy(update={"target": "rewards"})
     assert "other settings of training:" in refusal(resumed(config, training=training))
+
+
+class TestData:
+    def test_changed_data_is_refused_and_named(self, config):
+        run_folder.check_data(config, 10, {"training": "a", "held-out test": "b"})  # nothing is there yet
+        run_folder.create(config)
+        run_folder.keep_data(config.output, {"training": "a", "held-out test": "b"})
+        run_folder.check_data(config, 10, {"training": "a", "held-out test": "b"})
+        run_folder.check_data(config, 10, {"training": "a", "held-out validation": "c"})  # another side is measured
+        with pytest.raises(InputError, match=f"^the held-out test data is not what output {config.output} was started"):
+            run_folder.check_data(config, 10, {"training": "a", "held-out test": "c"})
+        with pytest.raises(InputError, match=r"^the training and held-out test data is"):
+            run_folder.check_data(config, 10, {"training": "b", "held-out test": "c"})
+
+    def test_epochs_come_to_the_steps_that_were_written_down(self, config):
+        run_folder.create(config.changed({"training.steps": 12}))
+        given = resumed(settings("base", output=config.output, training={"epochs": 2}))
+        run_folder.check(given)
+        run_folder.check_data(given, 12, {})
+        with pytest.raises(InputError, match=r"with training.steps 12, training.epochs 2 are 13: resume with"):
+            run_folder.check_data(given, 13, {})
+
+    def test_other_epochs_are_refused(self, config):
+        given = settings("base", output=config.output, training={"epochs": 2})
+        run_folder.create(given)
+        run_folder.check(resumed(given))
+        assert "training" in refusal(resumed(given.changed({"training.epochs": 3})))

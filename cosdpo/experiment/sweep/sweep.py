@@ -41,10 +41,15 @@ def sweep(config: Config) -> SweepResult:
     space = parse_space(config)
     with Phase("data", config.output):
         task = task_of(config).prepare(config)
+    fingerprints = task.fingerprints()
+    run_folder.check_data(config, task.config.training.steps, fingerprints)
+    config = task.config
+    check_stopping(config)
     cluster.connect(config)
     limit = trials_at_once(config)
     forget_if_moved(config)
     run_folder.create(config)
+    run_folder.keep_data(config.output, fingerprints)
     train_bases([(Case(config.seed, 0, config, lone=True), task)], 1, config)
     with Phase(REFERENCE, config.output, "contexts"):
         task.add_reference()
@@ -87,25 +92,35 @@ def check(config: Config) -> None:
     if config.scaling.workers > 1:
         raise InputError("a trial trains in one process: leave scaling.workers out, and see sweep.max_concurrent")
     compatible.check_single(config, "the trials of a sweep")
-    every, steps = config.evaluation.front_every, config.training.steps
+    if config.training.epochs and (both := sorted({"training.steps", "training.batch_size"} & space.keys())):
+        raise InputError(f"training.epochs does not go with {both[0]} in sweep.space: set training.steps instead")
+    if "training.epochs" in space:
+        raise InputError("sweep.space.training.epochs: search training.steps instead")
+    if sweep.scheduler == "asha" and "training.steps" in space:
+        raise InputError("sweep.scheduler asha stops runs early: take training.steps out of sweep.space")
+    if not config.training.epochs:
+        check_stopping(config)
+    if task_of(config).folds(config) > 1 and not config.data.fold:
+        raise InputError("a sweep tunes on one fold: name it by data.fold, such as --data.fold 1")
+    job_checks.check(config)
+    _check_resumed(config)
+    check_corners(config, {key: values.ends for key, values in space.items()})
+
+
+def check_stopping(config: Config) -> None:
+    """Whether asha has fronts to compare before the last step, once the number of steps is known."""
+    every, steps, sweep = config.evaluation.front_every, config.training.steps, config.sweep
     if sweep.scheduler == "asha":
         if not every:
             raise InputError(
                 "sweep.scheduler asha compares intermediate fronts: set evaluation.front_every, such as "
                 f"--evaluation.front_every {max(1, steps // 5)}, or sweep.scheduler none"
             )
-        if "training.steps" in space:
-            raise InputError("sweep.scheduler asha stops runs early: take training.steps out of sweep.space")
         if max(every, sweep.grace_steps) >= steps:
             raise InputError(
                 f"sweep.scheduler asha never stops a trial: evaluation.front_every {every} and sweep.grace_steps "
                 f"{sweep.grace_steps} have to be below training.steps {steps}"
             )
-    if task_of(config).folds(config) > 1 and not config.data.fold:
-        raise InputError("a sweep tunes on one fold: name it by data.fold, such as --data.fold 1")
-    job_checks.check(config)
-    _check_resumed(config)
-    check_corners(config, {key: values.ends for key, values in space.items()})
 
 
 def trials_at_once(config: Config) -> int:

@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerBase
 
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
-from cosdpo.data.batching import BatchOrder, PreferenceData
+from cosdpo.data.batching import BatchOrder, PreferenceData, of_epochs
 from cosdpo.data.containers import LOCAL
 from cosdpo.data.preferences import Preferences
 from cosdpo.data.sources import load
@@ -167,7 +167,7 @@ class LanguageTask(Task):
             side.comparisons(config.objectives)
         BatchOrder(sides[0].lengths, config.training.batch_size, config.seed)
         return cls(
-            config,
+            of_epochs(config, len(sides[0])),
             fingerprint=model_fingerprint(config.model.base, getattr(model, "_commit_hash", None)),
             sides=(sides[0], sides[1]),
             prompts=[held_out.question(row) for row in held_out_tokens.rows[: config.evaluation.prompts]],

@@ -13,7 +13,7 @@ import torch
 
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
-from cosdpo.data.batching import BatchOrder
+from cosdpo.data.batching import BatchOrder, of_epochs
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData, graded_labels
 from cosdpo.data.ranking_splits import Split, fold_count, read_split
@@ -125,6 +125,7 @@ class RankingTask(Task):
         for side in (task.held_out,) if config.model.base else (task.train, task.held_out):
             mean_ndcg(np.zeros(len(side.labels)), side.lists.relevance, side.lists.offsets)
         BatchOrder(task.train.lengths, config.training.batch_size, config.seed)
+        task.config = of_epochs(config, len(task.train))
         if base and list(task.split.train.numbers) != base.card.numbers:
             raise InputError(
                 f"model.base {config.model.base} was trained on {len(base.card.numbers)} features, data.train has "

@@ -37,6 +37,10 @@ def test_nothing_is_wrong_with_the_options_that_the_others_start_from(jobs, opti
         f"{ASHA} --evaluation.front_every 5 --sweep.space.training.steps 'int(10, 20)'",
         "take training.steps out of sweep.space",
     ),
+    (
+        "--training.steps 0 --training.epochs 2 --sweep.space.training.batch_size 'choice(4, 8)'",
+        "training.epochs does not go with training.batch_size in sweep.space",
+    ),
     ("--sweep.metrics hypervolumes", "there is no metric 'hypervolumes'; did you mean hypervolume?"),
     ("--sweep.metrics hypervolume/reward", "there is no metric 'hypervolume/reward'"),
     ("--sweep.search grid", "list them as grid(...)"),
