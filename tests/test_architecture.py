@@ -16,7 +16,7 @@ FLOORS = (
     ("cosdpo.cli", "cosdpo.data"),
     ("cosdpo.models",),
     ("cosdpo.methods", "cosdpo.evaluation", "cosdpo.export"),
-    ("cosdpo.training",),
+    ("cosdpo.training", "cosdpo.loaded"),
     ("cosdpo.tasks",),
     ("cosdpo.preflight",),
     ("cosdpo.experiment",),

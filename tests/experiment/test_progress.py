@@ -42,10 +42,10 @@ class TestActivity:
         assert Activity.counted(tmp_path, "measuring-cos", "weights").words() == ""
 
     def test_of_tokens_that_others_write(self, tmp_path):
-        with counting(tmp_path, "answering", 8):  # whoever asks tells how many, and waits until the others have begun
-            with counting(tmp_path, "answering"):
-                advance(tokens=30)
-                advance(0, tokens=30)
+        # Whoever asks tells how many, and waits until the others have begun.
+        with counting(tmp_path, "answering", 8), counting(tmp_path, "answering"):
+            advance(tokens=30)
+            advance(0, tokens=30)
         asking, writing = sorted(tmp_path.rglob("*.json"), key=lambda path: json.loads(path.read_text())["done"])
         for path, ago in ((asking, 100), (writing, 3)):
             path.write_text(json.dumps(json.loads(path.read_text()) | {"began": time.time() - ago}))
