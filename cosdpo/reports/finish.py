@@ -13,6 +13,7 @@ from cosdpo.experiment.results.run_result import RunResult
 from cosdpo.experiment.sweep.sweep_result import BEST, SweepResult
 from cosdpo.reports.build_page import write_build
 from cosdpo.reports.comparison_page import write_comparison
+from cosdpo.reports.narrative import behind
 from cosdpo.reports.run_page import write_run
 from cosdpo.reports.sweep_page import write_sweep
 from cosdpo.tasks import task_of
@@ -98,6 +99,8 @@ def _print_front(run: RunResult) -> None:
             f"{front.main.name} {front.main.metric}: {min(values):.3f} to {max(values):.3f} along the front, base "
             f"{front.main.base:.3f}"
         )
+    for sentence in behind(front):
+        print(f"warning: {sentence}")
     print(f"trained in {front.train_seconds_total:.0f} s; report: {run.config.output / 'report.html'}")
 
 

@@ -53,8 +53,27 @@ def findings(front: Front) -> list[str]:
     weak = [n for n, rho in zip(front.objectives, metric.controllability, strict=True) if rho < STEERED]
     if weak and count > 1:
         sentences.append(f"The rank correlation of weight and {name} stays under {STEERED:g} for {listed(weak)}.")
+    sentences += behind(front)
     if front.main is not None:
         sentences.append(_price(front.main))
+    return sentences
+
+
+def behind(front: Front) -> list[str]:
+    """A sentence for every metric by which objectives end worse at their own end than the base, and what to change."""
+    sentences = []
+    for name, metric in front.metrics.items():
+        gains, sign = front.gains(name), 1 if metric.higher_is_better else -1
+        worse = []
+        for j, objective in enumerate(front.objectives):
+            ends = gains[np.isclose(front.weights[:, j], 1), j]
+            if len(ends) and ends.mean() < sign * metric.base[j]:
+                worse.append(f"{objective} ({number(sign * ends.mean())}, base {number(metric.base[j])})")
+        if worse:
+            sentences.append(
+                f"At its own end the {name} of {listed(worse)} is worse than the base's: lower training.learning_rate "
+                "or training.steps, or give more data."
+            )
     return sentences
 
 

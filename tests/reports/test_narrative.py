@@ -7,7 +7,7 @@ import pytest
 
 from cosdpo.evaluation.front import Front, Main, Measured, build, main_metric
 from cosdpo.evaluation.numbers import listed, number, over_folds, seconds, short
-from cosdpo.reports.narrative import findings, headline
+from cosdpo.reports.narrative import behind, findings, headline
 
 GRID = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
 
@@ -53,6 +53,33 @@ def test_not_steered() -> None:
     front = make(0.6 - 0.2 * GRID, base=0.55)  # turned round; only (.5, .5) would do, and its .5 is below the base
     assert headline(front) == "The weights do not steer kind and brief reliably."
     assert findings(front)[1].startswith("None of them beats the base model's accuracy")
+
+
+def test_what_ends_worse_than_the_base_is_named() -> None:
+    values = 0.5 + 0.2 * GRID  # at its own end each is at .7
+    assert behind(make(values, base=0.69)) == []
+    (sentence,) = behind(make(values - [0, 0.05], base=0.69))
+    assert sentence == (
+        "At its own end the accuracy of brief (0.650, base 0.690) is worse than the base's: lower "
+        "training.learning_rate or training.steps, or give more data."
+    )
+    assert sentence in findings(make(values - [0, 0.05], base=0.69))
+
+
+def test_a_loss_is_worse_where_it_is_higher() -> None:
+    measured = Measured(0.7 - 0.1 * GRID, [0.65, 0.55], [0.7, 0.7], higher_is_better=False)
+    front = build(
+        method="cos",
+        task="language",
+        objectives=["kind", "brief"],
+        seed=0,
+        trained_temperature=0.1,
+        train_seconds=60.0,
+        trained_parameters=1,
+        weights=GRID,
+        metrics={"loss": measured},
+    )
+    assert [sentence[:46] for sentence in behind(front)] == ["At its own end the loss of brief (0.600, base "]
 
 
 def test_one_point() -> None:
