@@ -47,5 +47,9 @@ class EvaluationConfig(Section):
     """Longest generated answer in tokens."""
     sampling_temperature: Annotated[float, Field(ge=0)] = 0.8
     """Sampling temperature of generated text; 0 is greedy. Not the DPO temperature."""
+    curve_contexts: NonNegative = 16
+    """Held-out contexts on which a training is watched, each objective's loss at its own end; 0 watches none."""
+    curve_every: NonNegative = 0
+    """Optimiser steps between two points of that curve; 0 is an eighth of the steps, but at least 25."""
     front_every: NonNegative = 0
     """Optimiser steps between the intermediate fronts of a sweep's trials; 0 measures the front at the end only."""

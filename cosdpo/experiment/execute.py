@@ -33,6 +33,7 @@ from cosdpo.simplex import das_dennis
 from cosdpo.tasks import task_of
 from cosdpo.tasks.task import Task
 from cosdpo.training import run_folder, storage
+from cosdpo.training.curve import Curve
 from cosdpo.training.failures import explained
 from cosdpo.training.reference import REFERENCE
 from cosdpo.training.unit import CHECKPOINT, Trained, Unit
@@ -164,6 +165,7 @@ class _Steps:
         self.config = of_case.task.config
         self.grid = das_dennis(len(self.config.objectives), self.config.partitions)
         self.data, self.measure = ray.put(self.task.train), self.task.measure()
+        self.curve = Curve.of(self.task.held_out, self.config)
         self.runs = {run_name(run): run for entry in self.entries for run in entry.runs}
         self.wanted = {source_name(run, name) for run in self.runs.values() for name in run.margins}
         """Runs whose rewards are margins of others."""
@@ -174,7 +176,8 @@ class _Steps:
 
     def _training(self, name: str, run: TrainingRun) -> Step:
         sources = [(self.case.folder(source_name(run, other)), share) for other, share in run.margins.items()]
-        unit = Unit(self._at(run.config, self.case.place(name)), self.task.create, sources, name in self.wanted)
+        config = self._at(run.config, self.case.place(name))
+        unit = Unit(config, self.task.create, sources, name in self.wanted, self.curve)
         needs = tuple(self.case.step(source_name(run, other)) for other in run.margins)
 
         def start() -> Any:

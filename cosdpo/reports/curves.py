@@ -15,6 +15,7 @@ from cosdpo.evaluation.front import Front
 from cosdpo.evaluation.numbers import short
 from cosdpo.reports.drawing import INK, MUTED, base_line, clipped, colour, mark
 from cosdpo.reports.sheet import Sheet, panels
+from cosdpo.training.curve import CURVE
 
 
 def along(weights: Floats, values: Floats, middle: Callable[..., Floats] = np.median) -> tuple[Floats, Floats]:
@@ -65,15 +66,18 @@ def weight_panel(
 
 
 def training_sheet(rows: Sequence[Mapping[str, float]], objectives: Sequence[str]) -> Sheet | None:
-    """Loss per objective, learning rate, gradient norm and throughput over the steps; None when none was logged.
+    """Loss per objective, in training and held out, learning rate, gradient norm and throughput over the steps; None
+    when none was logged.
 
     Args:
-        rows: lines of metrics.jsonl, with the keys step, loss/NAME of each objective, learning_rate, gradient_norm and
-            contexts_per_second; what is missing is left out.
+        rows: lines of metrics.jsonl, with the keys step, loss/NAME and held_out/NAME of each objective, learning_rate,
+            gradient_norm and contexts_per_second; what is missing is left out.
     """
     losses = {f"loss/{name}": (name, colour(j)) for j, name in enumerate(objectives)}
     others = ("learning_rate", "gradient_norm", "contexts_per_second")
-    wanted = {"training loss": losses} | {key.replace("_", " "): {key: ("", INK)} for key in others}
+    held_out = {f"{CURVE}/{name}": (name, colour(j)) for j, name in enumerate(objectives)}
+    watched = {"held-out loss at its own end, base = 1": held_out}
+    wanted = {"training loss": losses} | watched | {key.replace("_", " "): {key: ("", INK)} for key in others}
     logged = {key for row in rows for key in row}
     shown = {title: series for title, series in wanted.items() if logged & series.keys()}
     if not shown:
@@ -84,6 +88,8 @@ def training_sheet(rows: Sequence[Mapping[str, float]], objectives: Sequence[str
             axes.set_xlabel("step")
             for key, (name, ink) in series.items():
                 _course(axes, rows, key, name, ink)
+            if title in watched:
+                base_line(axes, 1.0)
             if title == "training loss":
                 axes.legend(frameon=False, fontsize=7.5, labelcolor="linecolor", handlelength=0.8, borderaxespad=0.1)
             axes.margins(y=0.12)

@@ -22,6 +22,7 @@ from cosdpo.data.batching import BatchOrder
 from cosdpo.data.training_data import TrainingData
 from cosdpo.errors import InputError
 from cosdpo.simplex import dirichlet, normalise
+from cosdpo.training.curve import Curve
 from cosdpo.training.meter import Meter
 from cosdpo.training.objective import Objective
 from cosdpo.training.strategies.strategy import Strategy
@@ -126,6 +127,7 @@ def train_together(
     world: World,
     device: torch.device | None = None,
     notice: Callable[[], bool] = lambda: False,
+    curve: Curve | None = None,
 ) -> Clock:
     """Trains the scorer of `strategy` in place from `start` to training.steps.
 
@@ -138,6 +140,7 @@ def train_together(
         save: called every training.checkpoint_every steps and after the last one, on every worker; what it takes is no
             training time.
         notice: asked after other steps, on every worker alike; where it says true, `save` is called at once.
+        curve: what is measured on the way, which is no training time either.
 
     Raises:
         InputError: the loss is not finite; the checkpoints written so far are good.
@@ -182,8 +185,15 @@ def train_together(
         meter.steps += 1
         clock = Clock(step + 1, start.seconds + time.perf_counter() - began)
         done = clock.step == settings.steps
-        if done or clock.step % settings.log_every == 0:
-            log(meter.line(world, clock) | {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm})
+        watched: dict[str, float] = {}
+        if curve is not None and curve.due(clock.step, config):
+            paused = time.perf_counter()
+            watched = curve.line(strategy, config, device)
+            began += time.perf_counter() - paused
+            meter.since += time.perf_counter() - paused
+        if done or watched or clock.step % settings.log_every == 0:
+            rates = {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm}
+            log(meter.line(world, clock) | rates | watched)
         if done or clock.step % settings.checkpoint_every == 0 or notice():
             paused = time.perf_counter()
             save(clock)

@@ -26,6 +26,7 @@ from cosdpo.data.training_data import TrainingData
 from cosdpo.files import whole_folder, write_whole
 from cosdpo.training import margins
 from cosdpo.training.checkpoints import Checkpoints
+from cosdpo.training.curve import Curve
 from cosdpo.training.loop import train_together
 from cosdpo.training.strategies.start import Create, start
 from cosdpo.training.tracking import RunLog
@@ -48,6 +49,8 @@ class Unit:
     """Run folders whose rewards are margins here, and their weights (MO-DPO)."""
     keep_rewards: bool = False
     """Also score the training data, for units that have this one as a source."""
+    curve: Curve | None = None
+    """What is measured on the way."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,7 @@ def train_unit(
         checkpoints.save(strategy, now)
 
     with RunLog(config, clock.step) if world.rank == 0 else nullcontext(lambda line: None) as log:
-        clock = train_together(strategy, data, config, clock, log, save, world, device, notice)
+        clock = train_together(strategy, data, config, clock, log, save, world, device, notice, unit.curve)
     if world.rank == 0:
         write_checkpoint(scorer, config.output / CHECKPOINT)
     scorer.eval()

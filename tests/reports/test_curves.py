@@ -37,6 +37,17 @@ def test_training_draws_each_objective_its_own_loss() -> None:
     assert drawn(norm.lines[0]).tolist() == [[1.0, 3.0]]
 
 
+def test_held_out_losses_have_a_panel_of_their_own_with_the_base_at_1() -> None:
+    rows = [{"step": 5.0, "loss/a": 2.0}, {"step": 10.0, "loss/a": 1.0, "held_out/a": 0.9, "held_out/b": 1.2}]
+    sheet = training_sheet(rows, ["a", "b"])
+    assert sheet is not None
+    _, held_out = sheet.panels
+    assert held_out.get_title(loc="left") == "held-out loss at its own end, base = 1"
+    first, second, base = held_out.lines
+    assert [drawn(line).tolist() for line in (first, second)] == [[[10.0, 0.9]], [[10.0, 1.2]]]
+    assert list(base.get_ydata()) == [1.0, 1.0]
+
+
 def test_training_without_lines_has_no_figure() -> None:
     assert training_sheet([], ["a"]) is None
     assert training_sheet([{"step": 1.0}], ["a"]) is None
