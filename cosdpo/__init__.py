@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from cosdpo.evaluation.choosing import choose
     from cosdpo.loaded import load
 
 __version__ = "0.1.0"
-__all__ = ["load"]
+__all__ = ["choose", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """`cosdpo.load`, whose imports take seconds that nobody else shall wait for."""
-    if name != "load":
+    """`cosdpo.load` and `cosdpo.choose`, whose imports take seconds that nobody else shall wait for."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from cosdpo.loaded import load
+    from cosdpo import loaded
 
-    return load
+    return getattr(loaded, name)

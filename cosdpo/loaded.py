@@ -25,6 +25,7 @@ from cosdpo.data.conversations import chat
 from cosdpo.data.tokenization import TokenizedContext, tokenize_chat, tokenize_prompts, tokenize_responses
 from cosdpo.data.turns import ChatTemplate, Message, chat_template, end_tokens
 from cosdpo.errors import InputError
+from cosdpo.evaluation.choosing import KNEE, Choice, choose
 from cosdpo.evaluation.front import Front, Point
 from cosdpo.export import ExportSettings, export
 from cosdpo.models.base import load_tokenizer
@@ -108,6 +109,23 @@ class LoadedFront:
     def points(self) -> list[Point]:
         """The measured trade-offs, with their weights and metrics; empty where there is no front."""
         return [] if self.front is None else list(self.front.points)
+
+    def choose(
+        self,
+        at_least: Mapping[str, float] | None = None,
+        at_most: Mapping[str, float] | None = None,
+        best: str = KNEE,
+        metric: str = "",
+    ) -> tuple[ModelAt, Choice]:
+        """The model at the point where something must hold, and what the front says of it (evaluation/choosing.py).
+
+        Raises:
+            InputError: the run left no front, or one without these names.
+        """
+        if self.front is None:
+            raise InputError(f"{self.folder} has no front.json beside it, which points are chosen by")
+        choice = choose(self.front, at_least, at_most, best, metric)
+        return self.at(choice.weights), choice
 
     def at(
         self,

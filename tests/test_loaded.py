@@ -57,6 +57,9 @@ def test_what_a_run_measured(trained, tmp_path: Path) -> None:
         assert loaded.objectives == ["kind", "short"]
         assert loaded.trained_temperature == [0.5, 0.5]
         assert loaded.points == front.points
+    point, choice = cosdpo.load(tmp_path / "run").choose(at_least={"a": 1.75}, best="b")  # a and b are 1 + weight
+    assert point.weights.tolist() == choice.weights == pytest.approx([0.75, 0.25])
+    assert cosdpo.choose(front, at_least={"a": 1.75}, best="b") == choice
     (tmp_path / "run" / "front.json").unlink()
     assert cosdpo.load(tmp_path / "run").points == []
     assert repr(cosdpo.load(tmp_path / "run").at(kind=1)).startswith("<kind 1, short 0 of <conditioned language model")
