@@ -7,9 +7,13 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cosdpo.errors import InputError
+from cosdpo.evaluation.choosing import choose
+from cosdpo.evaluation.front import Front
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.ranking_scorer import RankingScorer
 from cosdpo.models.temperature import ratio, temperatures
@@ -18,7 +22,7 @@ from serve import checkpoint
 from serve.http.backend import Part, Ranked, Scored, TextRequest
 from serve.http.schema import ModelSent
 from serve.http.service_errors import ServiceError, blaming, no_such_model
-from serve.http.trade_off import EffectivePolicy, TradeOff
+from serve.http.trade_off import Choose, EffectivePolicy, TradeOff
 
 
 class ServedCheckpoint(ABC):
@@ -77,6 +81,8 @@ class ServedCheckpoint(ABC):
         if trade_off.model is not None and not self.description.is_called(trade_off.model):
             raise no_such_model(self.description.id)
         given = [1.0] * len(self.objectives) if trade_off.weights is None else trade_off.weights
+        if trade_off.choose is not None:
+            given = self._chosen(trade_off.choose)
         with blaming(trade_off.weighed_in):
             weights = normalise(given, self.objectives)
         with blaming(trade_off.beta, "temperature"):
@@ -108,6 +114,21 @@ class ServedCheckpoint(ABC):
     @abstractmethod
     async def retire(self) -> None:
         """Ends when all that was asked is answered."""
+
+    def _chosen(self, wanted: Choose) -> list[float]:
+        """The weights where what is wanted holds on the run's front."""
+        if self.measured is None:
+            raise ServiceError(400, "choose: the run left no front.json to choose by; give weights", param="choose")
+        with blaming("choose"):
+            return choose(self.measured, wanted.at_least, wanted.at_most, wanted.best, wanted.metric).weights
+
+    @cached_property
+    def measured(self) -> Front | None:
+        """The run's front; None where it has none that can be read."""
+        try:
+            return Front.load(self.folder.resolve().parent / "front.json")
+        except InputError:
+            return None
 
     def _other_task(self, task: str) -> ServiceError:
         ranks = self.description.task == "ranking"

@@ -33,12 +33,32 @@ class Sent(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True, ser_json_inf_nan="null")
 
 
+Bound = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class Choose(Body):
+    """The point of the measured front at which something must hold."""
+
+    model_config = ConfigDict(frozen=True)
+
+    at_least: dict[str, Bound] = {}
+    """Least values, by objective, or by the name of the main objective (such as KL to base)."""
+    at_most: dict[str, Bound] = {}
+    """Largest values, likewise."""
+    best: str = "knee"
+    """What shall be best there: an objective, the main objective, or knee, where the objectives together have most."""
+    metric: str = ""
+    """Metric of the objectives' values; the front's leading one by default."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeOff:
     """Which policy a caller wants."""
 
     weights: Weights | None = None
     """Importance of the objectives; None weighs all the same."""
+    choose: Choose | None = None
+    """What must hold, instead of weights."""
     temperature: Beta | None = None
     """DPO temperature; None is the trained one."""
     model: str | None = None
@@ -79,9 +99,19 @@ class TradeOffBody(Body):
     """DPO temperature, one or one per objective: larger stays closer to the base, smaller goes further; the trained one
     by default. Not the randomness of sampling."""
 
+    choose: Choose | None = None
+    """Instead of weights: what must hold on the measured front. The answer names the weights that this comes to; where
+    nothing holds all of it, they are the nearest."""
+
     def trade_off(self) -> TradeOff:
-        """Which policy is wanted."""
-        return TradeOff(weights=self.weights, temperature=self.temperature)
+        """Which policy is wanted.
+
+        Raises:
+            ServiceError: weights are given as well as what must hold.
+        """
+        if self.weights is not None and self.choose is not None:
+            raise ServiceError(400, "choose: there are weights too; leave one out", param="choose")
+        return TradeOff(weights=self.weights, choose=self.choose, temperature=self.temperature)
 
 
 class EffectivePolicy(Sent):

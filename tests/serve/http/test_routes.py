@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from cosdpo.simplex import das_dennis
 from serve.engine.requests import SamplingParams
+from tests.drawn_fronts import made_front
 from tests.serve.conftest import Serve
 
 pytestmark = pytest.mark.anyio
@@ -145,6 +147,29 @@ async def test_a_missing_field_and_a_wrong_route(serve: Serve) -> None:
         assert method.headers["allow"] == "POST"
         task = await served.post("/v1/rank", {"features": [[1.0]]})
         assert (task.status_code, task.json()["error"]["code"]) == (400, "wrong_task")
+
+
+async def test_a_point_is_chosen_by_what_must_hold(serve: Serve) -> None:
+    weights = das_dennis(2, 4)
+    front = made_front(2).model_copy(update={"objectives": ["kind", "short"]})  # values are 1 + weight
+    wanted = {"at_least": {"kind": 1.6}, "best": "short"}
+    async with serve() as served:
+        lost = await served.post("/v1/generate", {"prompt": "cat", "choose": wanted})
+        served.backend.measured = front
+        chosen = await served.post("/v1/generate", {"prompt": "cat", "choose": wanted, "max_new_tokens": 2})
+        nearest = await served.post("/v1/generate", {"prompt": "cat", "choose": {"at_least": {"kind": 3}}})
+        twice = await served.post("/v1/generate", {"prompt": "cat", "choose": wanted, "weights": [1, 0]})
+        other = await served.post("/v1/score", {"prompt": "a", "candidates": ["b"], "choose": {"best": "fair"}})
+    assert weights[2].tolist() == [0.5, 0.5], "0.6 is between two measured weights"
+    assert chosen.json()["weights"] == pytest.approx([0.6, 0.4])
+    assert nearest.json()["weights"] == [1, 0]
+    for answer, says in (
+        (lost, "choose: the run left no front.json"),
+        (twice, "choose: there are weights too"),
+        (other, "'fair' is not in the front, which has kind, short"),
+    ):
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "choose")
+        assert says in answer.json()["error"]["message"]
 
 
 async def test_scores(serve: Serve) -> None:
