@@ -21,7 +21,7 @@ from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.trial import reference_points, train_trial
 from cosdpo.models.base import load_base
 from cosdpo.models.frozen_scorer import FrozenScorer
-from cosdpo.tasks.language import LanguageTask, language_task
+from cosdpo.tasks.language import LanguageTask, language_measurement
 from cosdpo.tasks.task import Measure
 from cosdpo.training import loop
 from tests.tiny_models import rows, settings, write_model, write_rows
@@ -70,12 +70,12 @@ def make(base, tmp_path) -> Make:
 @pytest.fixture
 def prepared(make, monkeypatch) -> Prepared:
     """Data with reference scores, and their measurement in this process."""
-    monkeypatch.setattr(language_task.ray, "get", lambda held: held)
+    monkeypatch.setattr(language_measurement.ray, "get", lambda held: held)
     task = LanguageTask.prepare(make("shared"))
     frozen = FrozenScorer.of(load_base(task.config.model.base, torch.float32))
     for side in (task.train, task.held_out):
         side.reference = [np.array(row) for row in frozen.all_references(side.contexts, 4096)]
-    return task, partial(language_task._measure, data=task.held_out, prompts=task.prompts)
+    return task, partial(language_measurement.measure_share, data=task.held_out, prompts=task.prompts)
 
 
 def run(prepared: Prepared, config: Config, most: int = 99) -> tuple[Record, Lines]:
