@@ -63,7 +63,9 @@ def connect(config: Config) -> None:
         else:
             _join(address, **quiet)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    DataContext.get_current().enable_progress_bars = False
+    context: Any = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.execution_no_progress_timeout_s = -1  # a block of a large model's answers may take longer than half an hour
     check_resources(config, capacity())
 
 

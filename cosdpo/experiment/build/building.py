@@ -31,8 +31,8 @@ from cosdpo.training import run_folder
 log = logging.getLogger("cosdpo")
 
 PREFERENCES, BUILT, PARTS = "preferences.parquet", "build.json", "parts"
-BLOCK = 64
-"""Prompts that are answered, scored and kept together, at most."""
+WAVES = 4
+"""Times that a worker fills its rows with the answers of one block, which are scored and kept together."""
 EMPTY = "answers dropped: empty"
 REPEATED = "answers dropped: the same as another"
 TOO_FEW = "prompts dropped: fewer than two different answers"
@@ -102,7 +102,8 @@ def _answered(config: Config, prompts: Sequence[Prompt], rest: Sequence[int], an
 
     if not rest:
         return iter(())
-    scaling, size = config.scaling, min(BLOCK, -(-len(rest) // (2 * config.scaling.workers)))
+    scaling, prompts_at_once = config.scaling, max(1, WAVES * config.build.rows // config.build.samples)
+    size = min(prompts_at_once, -(-len(rest) // (2 * scaling.workers)))
     rows = [
         {"row": row, "text": prompts[row].text, "ids": prompts[row].ids, "weights": weights_for(row, config)}
         for row in rest

@@ -36,9 +36,8 @@ def built(config: Config) -> BuildResult:
 
 
 @pytest.mark.usefixtures("ray_of_two_cores")
-def test_a_build_goes_on_with_what_is_missing(asking, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(building, "BLOCK", 2)
-    config = asking()
+def test_a_build_goes_on_with_what_is_missing(asking) -> None:
+    config = asking(build__rows=2)  # blocks of two prompts
     whole = built(config)
     rows = whole.rounds[0].rows
     assert {row["prompt"] for row in rows} <= {"abc", "de", "f ghi", "jkl", "mno p"}
