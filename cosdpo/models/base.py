@@ -52,11 +52,19 @@ def load_config(name: str, weights: bool = True) -> Any:
     if not _is_local(name):
         hub.require(name, "model", "give a local folder with --model.base")
     folder = as_folder(name)
+    if (Path(folder) / "adapter_config.json").exists():
+        raise InputError(f"model.base {name} holds an adapter (adapter_config.json); give its model, or merge the two")
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
     check_head(name, config)
+    if quantised := getattr(config, "quantization_config", None):
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
+        raise InputError(
+            f"model.base {name} is quantised ({getattr(method, 'value', method)}); give the model that it was made "
+            "from, and model.quantization nf4 to hold that in 4 bits"
+        )
     if weights and Path(folder).is_dir() and not any(Path(folder).glob("*.safetensors")):
         raise InputError(f"model.base {name}: not a complete model folder (it has no .safetensors file)")
     # The same function, computed by one fused kernel instead of six elementwise passes.

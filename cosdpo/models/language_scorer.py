@@ -292,9 +292,8 @@ def check_adapters(config: Config, base: Any) -> None:
             f"{config.model.gates} gates need for {m} objectives; raise it"
             + ("" if config.model.gates == "affine" else ", or set model.gates affine")
         )
-    linear = {
-        name.rsplit(".", 1)[-1] for name, module in base.named_modules() if isinstance(module, nn.Linear | Conv1D)
-    }
+    adaptable = (name for name, module in base.base_model.named_modules() if isinstance(module, nn.Linear | Conv1D))
+    linear = {name.rsplit(".", 1)[-1] for name in adaptable}  # not the head, whose gradient is that of a frozen one
     unknown = [name for name in config.model.lora_targets if name.rsplit(".", 1)[-1] not in linear]
     if unknown:
-        raise InputError(f"model.lora_targets {unknown}: no such modules; the base has {sorted(linear)}")
+        raise InputError(f"model.lora_targets {unknown}: no such modules below the head; there are {sorted(linear)}")

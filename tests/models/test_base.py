@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,28 @@ def test_code_beside_a_model_that_is_known_is_left_alone(model_folder, foreign_m
     assert load_base(str(foreign_model), torch.float32).config.model_type == "llama"
     assert load_tokenizer(str(foreign_model))("a")
     assert not (foreign_model / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("config.json", {"quantization_config": {"quant_method": "gptq", "bits": 4}}, "is quantised (gptq); give the"),
+        (
+            "config.json",
+            {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+            "is quantised",
+        ),
+        ("adapter_config.json", {"peft_type": "LORA"}, "holds an adapter (adapter_config.json); give its model"),
+    ],
+)
+def test_folders_of_other_forms_are_refused(model_folder, tmp_path, name, content, says):
+    folder = tmp_path / "other"
+    shutil.copytree(model_folder("gpt2-tied"), folder)
+    path = folder / name
+    path.write_text(json.dumps((json.loads(path.read_text()) if path.exists() else {}) | content))
+    with pytest.raises(InputError, match=re.escape(says)) as error:
+        load_config(str(folder))
+    one_line(error)
 
 
 @pytest.mark.parametrize("field", ["final_logit_softcapping", "logit_scale", "logits_scaling"])

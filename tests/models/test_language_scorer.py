@@ -255,6 +255,8 @@ def test_wrong_settings_are_refused_in_one_line(make_scorer):
             make_scorer("gpt2-tied", conditioning="gated_lora", model__lora_rank=rank, model__gates=gates)
         assert "\n" not in str(error.value)
     make_scorer("gpt2-tied", conditioning="hyper_prompt", model__lora_rank=1)
+    with pytest.raises(InputError, match=r"lora_targets \['lm_head'\]: no such modules below the head"):
+        make_scorer("gpt2-tied", model__lora_targets=["c_attn", "lm_head"])
     with pytest.raises(InputError, match=r"lora_targets.*c_attn") as error:
         make_scorer("gpt2-tied", model__lora_targets=["q_proj"])
     assert "\n" not in str(error.value)
