@@ -25,7 +25,7 @@ from cosdpo.data.conversations import chat
 from cosdpo.data.tokenization import TokenizedContext, tokenize_chat, tokenize_prompts, tokenize_responses
 from cosdpo.data.turns import ChatTemplate, Message, chat_template, end_tokens
 from cosdpo.errors import InputError
-from cosdpo.evaluation.choosing import KNEE, Choice, choose
+from cosdpo.evaluation.choosing import KNEE, ChosenPoint, choose
 from cosdpo.evaluation.front import Front, Point
 from cosdpo.export import ExportSettings, export
 from cosdpo.models.base import load_tokenizer
@@ -116,7 +116,7 @@ class LoadedFront:
         at_most: Mapping[str, float] | None = None,
         best: str = KNEE,
         metric: str = "",
-    ) -> tuple[ModelAt, Choice]:
+    ) -> tuple[ModelAt, ChosenPoint]:
         """The model at the point where something must hold, and what the front says of it (evaluation/choosing.py).
 
         Raises:

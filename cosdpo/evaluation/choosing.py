@@ -27,7 +27,7 @@ CANDIDATES = {1: 1, 2: 100, 3: 40, 4: 16}
 
 
 @dataclass(frozen=True)
-class Choice:
+class ChosenPoint:
     """A weighting, and what the front says of it."""
 
     weights: list[float]
@@ -46,7 +46,7 @@ def choose(
     at_most: Mapping[str, float] | None = None,
     best: str = KNEE,
     metric: str = "",
-) -> Choice:
+) -> ChosenPoint:
     """The weights at which all holds and `best` is best, at the trained temperature; or, where nothing holds all, those
     that miss it by the least, each miss as a share of how far the front reaches in it.
 
@@ -87,7 +87,7 @@ def choose(
         for k, (name, _, _) in enumerate(bounds)
         if lacks[chosen, k] > 1e-12
     }
-    return Choice(
+    return ChosenPoint(
         weights=weights[chosen].tolist(),
         values=dict(zip(names, values[chosen].tolist(), strict=True)),
         misses=missed,
