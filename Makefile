@@ -1,7 +1,7 @@
 # Needs python3 (3.11 or newer) with venv, and make. Everything is installed into .venv.
 #
 #   make quickstart              the whole story in a few minutes, without data, models or a GPU
-#   make demo                    the same with a real chat model of 135M parameters, in under half an hour on two cores
+#   make demo                    the same with a real chat model of 135M parameters; each phase says how long it takes
 #   make playground              serves the quickstart's model; the page at http://127.0.0.1:8000 steers it
 #   make test                    the tests but the slow ones, on two cores; make test-all runs all
 #   make lint | format | docs    checks, formatting, docs/configuration.md

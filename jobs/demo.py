@@ -1,4 +1,4 @@
-"""A real model from prompts to a front: SmolLM2-135M-Instruct, three objectives, one run, half an hour on two cores.
+"""A real model from prompts to a front: SmolLM2-135M-Instruct, three objectives, one run, on two cores.
 
     make demo
     python jobs/demo.py --output runs/again
