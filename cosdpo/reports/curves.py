@@ -76,7 +76,7 @@ def training_sheet(rows: Sequence[Mapping[str, float]], objectives: Sequence[str
     losses = {f"loss/{name}": (name, colour(j)) for j, name in enumerate(objectives)}
     others = ("learning_rate", "gradient_norm", "contexts_per_second")
     held_out = {f"{CURVE}/{name}": (name, colour(j)) for j, name in enumerate(objectives)}
-    watched = {"held-out loss at its own end, base = 1": held_out}
+    watched = {"held-out loss, base = 1": held_out}
     wanted = {"training loss": losses} | watched | {key.replace("_", " "): {key: ("", INK)} for key in others}
     logged = {key for row in rows for key in row}
     shown = {title: series for title, series in wanted.items() if logged & series.keys()}
@@ -105,7 +105,8 @@ def _course(axes: Axes, rows: Sequence[Mapping[str, float]], key: str, name: str
     steps, values = np.array(logged, dtype=np.float64).T
     window = len(values) // 10
     if window < 2 or key == "learning_rate":
-        axes.plot(steps, values, color=ink, linewidth=1.5, label=name)
+        dot = "o" if len(values) == 1 else None  # a line of one point shows nothing
+        axes.plot(steps, values, color=ink, linewidth=1.5, label=name, marker=dot, markersize=4)
         return
     total = np.concatenate([[0.0], values.cumsum()])
     ends = np.arange(1, len(values) + 1)

@@ -42,7 +42,7 @@ def test_held_out_losses_have_a_panel_of_their_own_with_the_base_at_1() -> None:
     sheet = training_sheet(rows, ["a", "b"])
     assert sheet is not None
     _, held_out = sheet.panels
-    assert held_out.get_title(loc="left") == "held-out loss at its own end, base = 1"
+    assert held_out.get_title(loc="left") == "held-out loss, base = 1"
     first, second, base = held_out.lines
     assert [drawn(line).tolist() for line in (first, second)] == [[[10.0, 0.9]], [[10.0, 1.2]]]
     assert list(base.get_ydata()) == [1.0, 1.0]
