@@ -17,6 +17,7 @@ from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.training.devices import base_dtype, worker_device
 from serve.engine.continuous_batching import ContinuousBatching
 from serve.engine.engine_settings import EngineSettings
+from serve.engine.kv_memory import SMALLEST_CLASS
 from serve.engine.requests import Chunk, Generation, SamplingParams
 
 BASE = float("inf")
@@ -44,11 +45,14 @@ class PromptAnswerer:
         else:
             scorer = LanguageScorer.create(config, load_base(model.base, dtype, model.quantization)).to(device).eval()
             self.beta = [BASE] * len(config.objectives)
-        rows, each = config.build.rows, longest + scorer.card.soft_tokens + config.evaluation.max_new_tokens
+        rows, each = max(2, config.build.rows), longest + scorer.card.soft_tokens + config.evaluation.max_new_tokens
+        prefixes = rows * longest
+        # Slots are of a few sizes: the smallest, or up to twice what is needed.
+        slots = rows * max(SMALLEST_CLASS, 2 * each)
         settings = EngineSettings(
-            max_running=max(2, rows),
-            kv_tokens=2 * rows * each,  # slots are of a few sizes, up to twice what is needed
-            prefix_tokens=rows * longest,
+            max_running=rows,
+            kv_tokens=slots + prefixes,
+            prefix_tokens=prefixes,
             prefill_tokens=max(256, longest),
         )
         self.batching = ContinuousBatching(scorer, load_tokenizer(model.base), settings)

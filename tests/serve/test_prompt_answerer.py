@@ -85,6 +85,23 @@ def test_an_answer_depends_on_its_prompt_and_number_alone(config) -> None:
     assert len(set(alone["responses"][0].as_py())) > 1, "each number draws its own"
 
 
+@pytest.mark.parametrize(("rows", "running"), [(1, 2), (3, 3), (4, 4)])
+def test_all_rows_are_written_at_a_time(config, rows: int, running: int) -> None:
+    """However short the prompts: a slot of the engine's memory has a smallest size."""
+    answerer = PromptAnswerer(config.changed({"build.rows": rows}), 2)
+    most = 0
+    step = answerer.batching.step
+
+    def watched() -> None:
+        nonlocal most
+        step()
+        most = max(most, answerer.batching.stats.running)
+
+    answerer.batching.step = watched
+    answerer(block([1], [[0.5, 0.5]] * 8))
+    assert most == running
+
+
 def test_what_the_response_template_adds_is_taken_off(config) -> None:
     plain = PromptAnswerer(config, 8)(block([0], [[0.5, 0.5]]))["responses"][0].as_py()[0]
     first = plain[0]

@@ -22,6 +22,7 @@ from tests.tiny_models import scorer
 TRAINED = {
     "build__rounds": 2,
     "training__steps": 4,
+    "training__batch_size": 4,
     "training__learning_rate": 0.01,
     "grid__partitions": 2,
     "evaluation__prompts": 2,
@@ -112,6 +113,7 @@ def test_a_run_starts_from_a_checkpoint_of_its_own_form(asking, tmp_path: Path) 
     from cosdpo.tasks.language.language_task import LanguageTask
 
     task = object.__new__(LanguageTask)
+    task.chat = False
     import torch
 
     begun = task.create(asking(**start), torch.device("cpu"))
