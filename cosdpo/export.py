@@ -29,6 +29,7 @@ from cosdpo.errors import InputError
 from cosdpo.files import whole_folder
 from cosdpo.models.base import load_config, load_tokenizer
 from cosdpo.models.cards import LanguageCard
+from cosdpo.models.gguf_file import as_folder
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio, temperatures
 from cosdpo.simplex import named_weights, normalise
@@ -193,7 +194,7 @@ def _write_adapter(
 def _merge(folder: Path, base: str, dtype: str) -> None:
     """Replaces the adapter in `folder` by a whole model."""
     config = load_config(base)
-    model: Any = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32, trust_remote_code=False)
+    model: Any = AutoModelForCausalLM.from_pretrained(as_folder(base), dtype=torch.float32, trust_remote_code=False)
     stored = getattr(config, "dtype", None) or torch.float32
     head = model.get_output_embeddings()
     if head.weight is model.get_input_embeddings().weight:  # each gets an update of its own

@@ -145,6 +145,21 @@ def test_what_has_no_such_form_is_refused(
     assert {path.name for path in tmp_path.iterdir()} == {"base", "checkpoint"}
 
 
+def test_a_base_in_a_gguf_file_is_merged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("gguf", reason="needs the package gguf")
+    from tests.models.test_gguf_file import write_gguf
+
+    monkeypatch.setenv("COSDPO_CACHE", str(tmp_path / "cache"))
+    write_gguf(write_model(tmp_path / "tiny", "llama-untied"), tmp_path / "tiny.gguf")
+    made = trained(tmp_path)
+    made.card = made.card.model_copy(update={"base": str(tmp_path / "tiny.gguf")})
+    made.save(tmp_path / "checkpoint")
+    folder = exported(tmp_path, merge=True, dtype="float32")
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="eager").eval()
+    expected = ours(LanguageScorer.load(tmp_path / "checkpoint"))
+    torch.testing.assert_close(scores(model), expected, atol=1e-4, rtol=1e-5)
+
+
 def test_plain_peft_does_not_take_a_checkpoint_for_its_own(tmp_path: Path) -> None:
     trained(tmp_path)
     with pytest.raises(ValueError, match=r"adapter_config\.json"):
