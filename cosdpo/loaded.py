@@ -184,7 +184,7 @@ class ModelAt:
             InputError: an empty or too long prompt, or the model is a ranker.
         """
         scorer = self._language()
-        rows = [self._prompt(prompt)[1] for prompt in _listed(prompts)]
+        rows = [self._prompt(prompt) for prompt in _listed(prompts)]
         if not rows:
             return []
         weights, beta = (self._rows(values, len(rows)) for values in (self.weights, self.temperature))
@@ -207,7 +207,7 @@ class ModelAt:
             answers = [template.response(text, messages, answer) for answer in candidates]
             ids, rows = tokenize_chat(self._tokenizer, text, answers, scorer.card.append_eos)
         else:
-            _, ids = self._prompt(prompt)
+            ids = self._prompt(prompt)
             texts = [scorer.card.response_template.replace("{response}", answer) for answer in candidates]
             rows = tokenize_responses(self._tokenizer, texts, scorer.card.append_eos)
         if not all(rows):
@@ -272,14 +272,13 @@ class ModelAt:
         except ValueError as wrong:
             raise InputError(str(wrong)) from None
 
-    def _prompt(self, prompt: Prompt) -> tuple[str, list[int]]:
-        """A prompt as text and token ids."""
+    def _prompt(self, prompt: Prompt) -> list[int]:
+        """A prompt as token ids."""
         template, messages = self._chat(prompt)
         if template is not None and messages is not None:
-            text = template.prompt(messages)
-            return text, tokenize_prompts(self._tokenizer, [text], chat=True)[0]
+            return tokenize_prompts(self._tokenizer, [template.prompt(messages)], chat=True)[0]
         text = self._language().card.prompt_template.replace("{prompt}", str(prompt))
-        return text, tokenize_prompts(self._tokenizer, [text])[0]
+        return tokenize_prompts(self._tokenizer, [text])[0]
 
     def _rows(self, values: Floats, count: int) -> Tensor:
         return torch.tensor(values, dtype=torch.float32, device=self.front.scorer.device).expand(count, -1)

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
@@ -112,10 +112,10 @@ def created(folder: Path) -> int:
     return int((folder / CARD).stat().st_mtime)
 
 
-def front(folder: Path) -> dict[str, Any] | None:
+def front(folder: Path) -> Front | None:
     """The front of the run that the checkpoint belongs to; None where it has none that can be read."""
     try:
-        return Front.load(folder.resolve().parent / "front.json").model_dump(mode="json")
+        return Front.load(folder.resolve().parent / "front.json")
     except InputError:
         return None
 

@@ -11,7 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cosdpo.errors import InputError
 from cosdpo.evaluation.choosing import choose
 from cosdpo.evaluation.front import Front
 from cosdpo.models.language_scorer import LanguageScorer
@@ -58,7 +57,11 @@ class ServedCheckpoint(ABC):
     async def front(self) -> dict[str, Any] | None:
         """The run's front, and an example that the run held out."""
         front = await asyncio.to_thread(checkpoint.front, self.folder)
-        return None if front is None else {**front, "checkpoint": self.description.id, **self.example()}
+        return (
+            None
+            if front is None
+            else {**front.model_dump(mode="json"), "checkpoint": self.description.id, **self.example()}
+        )
 
     def generate(self, wanted: TextRequest) -> AsyncGenerator[EffectivePolicy | Part, None]:
         """The policy, then the parts of all texts; refused here."""
@@ -124,11 +127,8 @@ class ServedCheckpoint(ABC):
 
     @cached_property
     def measured(self) -> Front | None:
-        """The run's front; None where it has none that can be read."""
-        try:
-            return Front.load(self.folder.resolve().parent / "front.json")
-        except InputError:
-            return None
+        """The run's front."""
+        return checkpoint.front(self.folder)
 
     def _other_task(self, task: str) -> ServiceError:
         ranks = self.description.task == "ranking"

@@ -22,7 +22,9 @@ from cosdpo.training.strategies import compatible
 def located(config: Config) -> Config:
     """`config` with absolute local paths, since workers have another working directory, and what its task fills in."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    build = config.build
     given = {"model.base": config.model.base, "training.start": config.training.start}
+    given |= {"build.prompts": build.prompts, "build.checkpoint": build.checkpoint}
     local = {key: str(Path(name).resolve()) for key, name in given.items() if name and Path(name).exists()}
     return task_of(config).resolved(config.changed({"output": config.output.resolve(), **local}))
 

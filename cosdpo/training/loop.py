@@ -189,8 +189,8 @@ def train_together(
         if curve is not None and curve.due(clock.step, config):
             paused = time.perf_counter()
             watched = curve.line(strategy, config, device)
-            began += time.perf_counter() - paused
-            meter.since += time.perf_counter() - paused
+            took = time.perf_counter() - paused
+            began, meter.since = began + took, meter.since + took
         if done or watched or clock.step % settings.log_every == 0:
             rates = {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm}
             log(meter.line(world, clock) | rates | watched)

@@ -13,9 +13,14 @@ GRID = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
 
 
 def make(
-    values: object, base: float = 0.5, total: float = 60.0, name: str = "accuracy", main: Main | None = None
+    values: object,
+    base: float | list[float] = 0.5,
+    total: float = 60.0,
+    name: str = "accuracy",
+    main: Main | None = None,
+    higher_is_better: bool = True,
 ) -> Front:
-    measured = Measured(np.asarray(values, dtype=np.float64), [base, base], [0.5, 0.5])
+    measured = Measured(np.asarray(values, dtype=np.float64), np.broadcast_to(base, 2), [0.5, 0.5], higher_is_better)
     return build(
         method="cos",
         task="language",
@@ -67,18 +72,7 @@ def test_what_ends_worse_than_the_base_is_named() -> None:
 
 
 def test_a_loss_is_worse_where_it_is_higher() -> None:
-    measured = Measured(0.7 - 0.1 * GRID, [0.65, 0.55], [0.7, 0.7], higher_is_better=False)
-    front = build(
-        method="cos",
-        task="language",
-        objectives=["kind", "brief"],
-        seed=0,
-        trained_temperature=0.1,
-        train_seconds=60.0,
-        trained_parameters=1,
-        weights=GRID,
-        metrics={"loss": measured},
-    )
+    front = make(0.7 - 0.1 * GRID, base=[0.65, 0.55], name="loss", higher_is_better=False)
     assert [sentence[:46] for sentence in behind(front)] == ["At its own end the loss of brief (0.600, base "]
 
 

@@ -16,8 +16,6 @@ from cosdpo.simplex import das_dennis
 
 ANSWERING = "answering"
 """What sampling is called where its progress is shown."""
-MODEL = "hub:"
-"""How the names of reward models begin."""
 
 WANTED = pa.schema(
     [
@@ -80,8 +78,19 @@ class Judge:
         return block
 
 
-def stages(config: Config) -> list[dict[str, str]]:
-    """Scorers that share processes: all functions one, each reward model its own."""
-    functions = {name: spec for name, spec in config.evaluation.scorers.items() if not spec.startswith(MODEL)}
-    models = [{name: spec} for name, spec in config.evaluation.scorers.items() if spec.startswith(MODEL)]
-    return [*([functions] if functions else []), *models]
+@dataclass(frozen=True)
+class Stage:
+    """Scorers that share processes."""
+
+    scorers: dict[str, str]
+    """Specification by objective."""
+    model: bool
+    """Whether they are a reward model, which takes memory and perhaps a GPU."""
+
+
+def stages(config: Config) -> list[Stage]:
+    """All functions share a process, each reward model has its own."""
+    models = {name: spec for name, spec in config.evaluation.scorers.items() if spec.startswith("hub:")}
+    functions = {name: spec for name, spec in config.evaluation.scorers.items() if name not in models}
+    of_models = [Stage({name: spec}, model=True) for name, spec in models.items()]
+    return [*([Stage(functions, model=False)] if functions else []), *of_models]

@@ -22,7 +22,7 @@ from cosdpo import activity
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.experiment import cluster
-from cosdpo.experiment.build.answers import ANSWERING, MODEL, WANTED, Judge, stages, weights_for
+from cosdpo.experiment.build.answers import ANSWERING, WANTED, Judge, stages, weights_for
 from cosdpo.experiment.build.prompts import Prompt
 from cosdpo.experiment.progress import Phase
 from cosdpo.files import whole_file, write_whole
@@ -119,16 +119,15 @@ def _answered(config: Config, prompts: Sequence[Prompt], rest: Sequence[int], an
         num_cpus=scaling.cpus_per_worker,
         num_gpus=1 if scaling.use_gpu else 0,
     )
-    for scorers in stages(config):
-        model = len(scorers) == 1 and next(iter(scorers.values())).startswith(MODEL)
+    for stage in stages(config):
         flow = flow.map_batches(
             Judge,
-            fn_constructor_args=(scorers,),
+            fn_constructor_args=(stage.scorers,),
             batch_format="pyarrow",
             batch_size=None,
-            compute=ray.data.ActorPoolStrategy(size=config.build.scorer_workers if model else 1),
-            num_cpus=config.build.scorer_cpus if model else 0,
-            num_gpus=config.build.scorer_gpus if model else 0,
+            compute=ray.data.ActorPoolStrategy(size=config.build.scorer_workers if stage.model else 1),
+            num_cpus=config.build.scorer_cpus if stage.model else 0,
+            num_gpus=config.build.scorer_gpus if stage.model else 0,
         )
     return flow.iter_batches(batch_size=None, batch_format="pyarrow")
 
@@ -136,7 +135,7 @@ def _answered(config: Config, prompts: Sequence[Prompt], rest: Sequence[int], an
 def _check_room(config: Config) -> None:
     """Raises InputError where samplers and reward models do not fit the cluster together: they would wait for ever."""
     build, scaling = config.build, config.scaling
-    models = sum(spec.startswith(MODEL) for spec in config.evaluation.scorers.values()) * build.scorer_workers
+    models = sum(stage.model for stage in stages(config)) * build.scorer_workers
     needs = {
         "CPU": scaling.workers * scaling.cpus_per_worker + models * build.scorer_cpus,
         "GPU": scaling.workers * scaling.use_gpu + models * build.scorer_gpus,

@@ -77,15 +77,9 @@ def build_preferences(config: Config, answerer: Answerer) -> Iterator[RunResult 
 
 def located(config: Config) -> Config:
     """`config` with absolute paths, and with the base of the checkpoint that answers."""
-    given = config.build
-    if given.checkpoint and not config.model.base:
-        config = config.changed({"model.base": LanguageCard.read(Path(given.checkpoint)).base})
-    places = {
-        f"build.{key}": str(place.resolve())
-        for key in ("prompts", "checkpoint")
-        if (name := getattr(given, key)) and (place := Path(name)).exists()
-    }
-    return job_checks.located(config.changed(places))
+    if config.build.checkpoint and not config.model.base:
+        config = config.changed({"model.base": LanguageCard.read(Path(config.build.checkpoint)).base})
+    return job_checks.located(config)
 
 
 def check(config: Config) -> None:

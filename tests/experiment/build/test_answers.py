@@ -11,7 +11,7 @@ import pytest
 
 from cosdpo.errors import InputError
 from cosdpo.experiment.build import building
-from cosdpo.experiment.build.answers import Judge, stages, weights_for
+from cosdpo.experiment.build.answers import Judge, Stage, stages, weights_for
 from cosdpo.experiment.build.building import EMPTY, REPEATED, TOO_FEW, Built
 from cosdpo.experiment.build.prompts import Prompt
 from cosdpo.experiment.results.build_result import BuiltRound
@@ -41,7 +41,8 @@ def test_functions_share_a_process_and_reward_models_do_not(asking) -> None:
         objectives=["a", "b", "c"],
         evaluation__scorers={"a": "shortness", "b": "hub:some/model", "c": "plainness"},
     )
-    assert stages(config) == [{"a": "shortness", "c": "plainness"}, {"b": "hub:some/model"}]
+    functions = Stage({"a": "shortness", "c": "plainness"}, model=False)
+    assert stages(config) == [functions, Stage({"b": "hub:some/model"}, model=True)]
 
 
 def test_a_judge_scores_every_answer() -> None:
