@@ -112,6 +112,10 @@ class TrainingConfig(Section):
     """Strength lambda of COSMOS's penalty -cos(w, losses); 0 turns it off."""
     checkpoint_every: Positive = 200
     """Optimiser steps between checkpoints."""
+    keep: Literal["last", "best"] = "last"
+    """Whose state checkpoint/ holds: that after the last step, or the best seen, by the hypervolume of the losses on
+    training contexts that are set apart for it: evaluation.curve_contexts of them, 64 where it is left out, but at most
+    a quarter."""
     keep_checkpoints: Positive = 2
     """Number of newest checkpoints kept for resuming."""
     log_every: Positive = 10

@@ -27,6 +27,9 @@ BATCHES_SORTED_TOGETHER = 32
 """Length bucketing sorts this many shuffled batches by length: long enough for little padding in attention, short
 enough for batches to differ between epochs."""
 
+CONTEXTS_THAT_CHOOSE = 64
+"""Training contexts that choose the best state, where nothing else is said."""
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -156,8 +159,18 @@ def of_epochs(config: Config, contexts: int) -> Config:
     """`config` with the training.steps that its epochs come to with so many training contexts, at least 1."""
     if not config.training.epochs:
         return config
+    contexts -= set_apart(config, contexts)
     steps = max(1, round(config.training.epochs * (contexts // config.training.batch_size)))
     return config.changed({"training.steps": steps, "training.epochs": 0})
+
+
+def set_apart(config: Config, contexts: int) -> int:
+    """How many of so many training contexts only choose the best state; none where the last one is kept."""
+    if config.training.keep == "last":
+        return 0
+    given = "curve_contexts" in config.evaluation.model_fields_set
+    wanted = config.evaluation.curve_contexts if given else CONTEXTS_THAT_CHOOSE
+    return max(1, min(wanted, contexts // 4))
 
 
 def length_batches(lengths: Sequence[int] | Integers, batch_tokens: int) -> Iterator[list[int]]:

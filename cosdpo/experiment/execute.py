@@ -165,7 +165,7 @@ class _Steps:
         self.config = of_case.task.config
         self.grid = das_dennis(len(self.config.objectives), self.config.partitions)
         self.data, self.measure = ray.put(self.task.train), self.task.measure()
-        self.curve = Curve.of(self.task.held_out, self.config)
+        self.curve = Curve.of(self.task.train, self.task.held_out, self.config)
         self.runs = {run_name(run): run for entry in self.entries for run in entry.runs}
         self.wanted = {source_name(run, name) for run in self.runs.values() for name in run.margins}
         """Runs whose rewards are margins of others."""

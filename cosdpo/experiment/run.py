@@ -83,6 +83,8 @@ def _lone(case: Case) -> RunResult:
     facts = {**task.facts(), "workers": case.config.scaling.workers}
     if trained.base_parameters:
         facts["base_parameters"] = trained.base_parameters
+    if task.config.training.keep == "best" and trained.kept_step is not None:
+        facts["best state"] = f"after {trained.kept_step} of {trained.steps} steps"
     samples, rankings = kept_samples(case.config.output)
     return RunResult(task.config.changed({"output": case.config.output}), front, facts, task.notes, samples, rankings)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,6 @@ from cosdpo.data.batching import BatchOrder
 from cosdpo.data.training_data import TrainingData
 from cosdpo.errors import InputError
 from cosdpo.simplex import dirichlet, normalise
-from cosdpo.training.curve import Curve
 from cosdpo.training.meter import Meter
 from cosdpo.training.objective import Objective
 from cosdpo.training.strategies.strategy import Strategy
@@ -53,8 +52,12 @@ class Draw:
 class Sampler:
     """The global batch of any step: contexts, weights and temperatures, all functions of (seed, step)."""
 
-    def __init__(self, data: TrainingData, config: Config) -> None:
-        self.order = BatchOrder(data.lengths, config.training.batch_size, config.seed)
+    def __init__(self, data: TrainingData, config: Config, apart: Sequence[int] = ()) -> None:
+        """Args:
+        apart: contexts that are not trained on.
+        """
+        self.contexts = np.setdiff1d(np.arange(len(data)), apart)
+        self.order = BatchOrder(data.lengths[self.contexts], config.training.batch_size, config.seed)
         self.config = config
 
     def __call__(self, step: int) -> Draw:
@@ -72,7 +75,7 @@ class Sampler:
             directions = dirichlet(rng, size, m, config.training.temperature_alpha, config.training.stratified)
             beta = beta.sum(-1, keepdims=True) * directions
         weights, beta = (np.repeat(drawn, group, axis=0) for drawn in (weights, beta))
-        return Draw(self.order(step), torch.tensor(weights).float(), torch.tensor(beta).float(), group)
+        return Draw(self.contexts[self.order(step)].tolist(), torch.tensor(weights).float(), torch.tensor(beta).float(), group)
 
 
 def largest_share(config: Config, workers: int) -> int:
@@ -127,7 +130,8 @@ def train_together(
     world: World,
     device: torch.device | None = None,
     notice: Callable[[], bool] = lambda: False,
-    curve: Curve | None = None,
+    held_out: Callable[[Clock], dict[str, float]] = lambda clock: {},
+    apart: Sequence[int] = (),
 ) -> Clock:
     """Trains the scorer of `strategy` in place from `start` to training.steps.
 
@@ -140,14 +144,16 @@ def train_together(
         save: called every training.checkpoint_every steps and after the last one, on every worker; what it takes is no
             training time.
         notice: asked after other steps, on every worker alike; where it says true, `save` is called at once.
-        curve: what is measured on the way, which is no training time either.
+        held_out: called after every step, on every worker, for what is measured on the way; that is no training time
+            either. A line of metrics is logged wherever there is any.
+        apart: contexts that are not trained on.
 
     Raises:
         InputError: the loss is not finite; the checkpoints written so far are good.
     """
     device = device or torch.device("cpu")
     settings = config.training
-    sampler, objective = Sampler(data, config), Objective(data, config)
+    sampler, objective = Sampler(data, config, apart), Objective(data, config)
     share = largest_share(config, world.size)
     micro = settings.micro_batch or share
     meter = Meter(config.objectives, settings.batch_size, data.unit)
@@ -185,12 +191,10 @@ def train_together(
         meter.steps += 1
         clock = Clock(step + 1, start.seconds + time.perf_counter() - began)
         done = clock.step == settings.steps
-        watched: dict[str, float] = {}
-        if curve is not None and curve.due(clock.step, config):
-            paused = time.perf_counter()
-            watched = curve.line(strategy, config, device)
-            took = time.perf_counter() - paused
-            began, meter.since = began + took, meter.since + took
+        paused = time.perf_counter()
+        watched = held_out(clock)
+        took = time.perf_counter() - paused
+        began, meter.since = began + took, meter.since + took
         if done or watched or clock.step % settings.log_every == 0:
             rates = {"learning_rate": settings.learning_rate * scale, "gradient_norm": norm}
             log(meter.line(world, clock) | rates | watched)

@@ -25,8 +25,9 @@ from cosdpo.config import Config
 from cosdpo.data.training_data import TrainingData
 from cosdpo.files import whole_folder, write_whole
 from cosdpo.training import margins
+from cosdpo.training.best import BEST, Best
 from cosdpo.training.checkpoints import Checkpoints
-from cosdpo.training.curve import Curve
+from cosdpo.training.curve import SELECTION, Curve
 from cosdpo.training.loop import train_together
 from cosdpo.training.strategies.start import Create, start
 from cosdpo.training.tracking import RunLog
@@ -70,6 +71,8 @@ class Trained:
     """Parameters of the frozen base; 0 in files of versions that did not write it."""
     workers: int = 1
     """Workers at the end."""
+    kept_step: int | None = None
+    """Steps after which the trained tensors were as checkpoint/ has them; None in files that did not say."""
 
     @classmethod
     def read(cls, folder: Path) -> Trained | None:
@@ -110,8 +113,20 @@ def train_unit(
         watch(scorer, now)
         checkpoints.save(strategy, now)
 
+    curve, best = unit.curve, Best(config.output / BEST)
+
+    def held_out(now: Clock) -> dict[str, float]:
+        if curve is None or not curve.due(now.step, config):
+            return {}
+        line = curve.line(strategy, config, device)
+        if SELECTION in line:
+            best.offer(line[SELECTION], strategy, now, world)
+        return line
+
+    apart = curve.apart if curve else ()
     with RunLog(config, clock.step) if world.rank == 0 else nullcontext(lambda line: None) as log:
-        clock = train_together(strategy, data, config, clock, log, save, world, device, notice, unit.curve)
+        clock = train_together(strategy, data, config, clock, log, save, world, device, notice, held_out, apart)
+    kept = best.take(strategy, world) if apart else clock.step
     if world.rank == 0:
         write_checkpoint(scorer, config.output / CHECKPOINT)
     scorer.eval()
@@ -130,11 +145,13 @@ def train_unit(
         peak_memory=max(memory for _, _, memory in parts),
         base_parameters=sum(p.numel() for p in scorer.parameters()) - parameters,
         workers=world.size,
+        kept_step=kept,
     )
     if world.rank == 0:
         if unit.keep_rewards:
             margins.store(config.output, {index: row for part, _, _ in parts for index, row in part.items()})
         write_whole(config.output / DONE, json.dumps(asdict(trained)))
+        best.remove()
     return trained
 
 

@@ -34,10 +34,14 @@ def run(config: Config, watched: bool) -> tuple[Tensors, Lines]:
     """Trained tensors and metrics of a run that is watched on its own training data, or not."""
     module, data = made(config)
     lines: Lines = []
-    curve = Curve.of(data, config) if watched else None
+    curve = Curve.of(data, data, config)
+    assert curve is not None
     strategy = Strategy(module, optimizer_for(module, config))
-    save = lambda clock: None  # noqa: E731
-    train_together(strategy, data, config, Clock(), lines.append, save, World(), CPU, curve=curve)
+
+    def held_out(now: Clock) -> dict[str, float]:
+        return curve.line(strategy, config, CPU) if watched and curve.due(now.step, config) else {}
+
+    train_together(strategy, data, config, Clock(), lines.append, lambda clock: None, World(), CPU, held_out=held_out)
     return trained(module), lines
 
 
@@ -57,7 +61,7 @@ def test_each_loss_is_that_of_the_profile_at_its_own_end(fixed: list[float], tin
     with torch.no_grad():
         for parameter in module.trainable().values():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(3)), alpha=0.1)
-    curve = Curve.of(data, config)
+    curve = Curve.of(data, data, config)
     assert curve is not None
     assert [len(batch.mask) for batch in curve.batches] == [5, 5, 5, 5, 4]
     line = curve.line(Strategy(module, torch.optim.SGD(module.parameters())), config, CPU)
@@ -85,11 +89,11 @@ def test_points_are_an_eighth_of_the_steps_apart(steps: int, every: int, points:
 def test_contexts_are_spread_over_the_held_out_data(tiny_base: Path) -> None:
     config = tiny_models.settings(tiny_base, evaluation__curve_contexts=3)
     data = tiny_models.preferences(tiny_base, config)
-    curve = Curve.of(data, config)
+    curve = Curve.of(data, data, config)
     assert curve is not None
     contexts = [context for batch in curve.batches for context in batch.contexts]
     assert contexts == [data.contexts[i] for i in (0, 12, 23)]
-    assert Curve.of(data, config.changed({"evaluation.curve_contexts": 0})) is None
+    assert Curve.of(data, data, config.changed({"evaluation.curve_contexts": 0})) is None
 
 
 def test_an_objective_of_which_nothing_is_known_is_left_out(tiny_base: Path) -> None:

@@ -92,6 +92,8 @@ def check(config: Config) -> None:
     if config.scaling.workers > 1:
         raise InputError("a trial trains in one process: leave scaling.workers out, and see sweep.max_concurrent")
     compatible.check_single(config, "the trials of a sweep")
+    if config.training.keep == "best" or "training.keep" in space:
+        raise InputError("a trial is measured as it ends: leave training.keep out, and search training.steps instead")
     if config.training.epochs and (both := sorted({"training.steps", "training.batch_size"} & space.keys())):
         raise InputError(f"training.epochs does not go with {both[0]} in sweep.space: set training.steps instead")
     if "training.epochs" in space:
