@@ -45,6 +45,25 @@ def pairwise_dpo(rewards: Tensor, preferred: Tensor, beta: Tensor) -> Tensor:
     return torch.where(preferred, losses, 0.0).sum((-1, -2))
 
 
+def soft_pairwise_dpo(rewards: Tensor, utility: Tensor, beta: Tensor, deviation: float = 0.5) -> Tensor:
+    """Mean cross-entropy of all pairs against sigmoid(Delta S / deviation) at margins beta Delta r, shape [B].
+
+    Conservative DPO's form (Mitchell 2023) with a target per pair instead of one smoothing for all.
+
+    Args:
+        utility: [B, n] S, NaN for candidates that are in no pair.
+        beta: [B].
+    """
+    known = ~utility.isnan()
+    target = ((utility[:, :, None] - utility[:, None, :]) / deviation).sigmoid()
+    margins = beta[:, None, None] * (rewards[:, :, None] - rewards[:, None, :])
+    pairs = (known[:, :, None] & known[:, None, :]).triu(1)  # (k, i) says what (i, k) says
+    entropies = torch.where(
+        pairs, F.binary_cross_entropy_with_logits(margins, target.nan_to_num(), reduction="none"), 0.0
+    )
+    return entropies.sum((-1, -2)) / pairs.sum((-1, -2)).clamp(min=1)
+
+
 def preferences_across(scores: Tensor, group: int) -> Tensor:
     """Which candidates of `group` neighbouring contexts beat which, bool [B / group, m, group n, group n].
 

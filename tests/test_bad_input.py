@@ -51,6 +51,7 @@ ACROSS = "--training.compare_across 4"
     ("--data.max_length 49", "data.max_length 49 exceeds the model's context of 48 tokens"),
     ("--model.lora_targets q_proj", "no such modules"),
     ("--model.lora_rank 1", "model.lora_rank 1 is smaller than the 2 blocks"),
+    ("--model.lora_rank 4 --model.shared_ranks 3", "model.lora_rank 4 less model.shared_ranks 3 is smaller than the 2"),
     ("--training.batch_size 16", "training.batch_size 16 is larger than the 12 training contexts"),
     ("--training.target rewards --training.penalty 0.5", "training.penalty is for training.target labels"),
     ("--training.step 3", "--training.step: unknown key; did you mean --training.steps?"),

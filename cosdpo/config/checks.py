@@ -58,8 +58,8 @@ def check_workers(training: TrainingConfig, scaling: ScalingConfig) -> None:
 
 
 def check_target(training: TrainingConfig) -> None:
-    """The penalty compares weights with losses, which rewards do not have between the ends."""
-    if training.target == "rewards" and training.penalty:
+    """The penalty compares weights with losses, which the other targets do not have between the ends."""
+    if training.target != "labels" and training.penalty:
         raise InputError("training.penalty is for training.target labels: set one of the two back to its default")
 
 

@@ -30,6 +30,8 @@ class ModelConfig(Section):
     """Names of the linear modules to adapt, such as [q_proj, v_proj]; empty adapts every linear module but the head."""
     gates: Literal["affine", "quadratic"] = "affine"
     """Form of gated LoRA: affine has a block of ranks per objective, quadratic also one per pair of objectives."""
+    shared_ranks: NonNegative = 0
+    """Of lora_rank, ranks of gated LoRA that belong to no objective: their gates start at 1 for all weights."""
     adapt_ends: bool = True
     """Gated LoRA also updates the token embeddings and the final hidden states."""
     soft_tokens: Positive = 8
@@ -47,6 +49,8 @@ class RankerConfig(Section):
     """transformer lets the documents of a list attend to each other, mlp scores each on its own."""
     conditioning: Literal["concatenation", "gates", "both"] = "both"
     """How the weights enter: concatenated to each document's features (the paper's), gating hidden units, or both."""
+    shared_units: Share = 0.0
+    """Share of the gated hidden units that belong to no objective: their gates start at 1 for all weights."""
     parametrisation: Literal["augmentation", "scratch"] = "augmentation"
     """augmentation adds a trained term, 0 at first, to the frozen base's scores; scratch trains all scores anew."""
     width: Positive = 128
@@ -104,10 +108,10 @@ class TrainingConfig(Section):
     """Stratify the drawn weights over each batch instead of drawing them independently."""
     temperature_alpha: Rate = 1.0
     """Concentration of the Dirichlet over normalised temperatures (only with model.temperature_conditioned)."""
-    target: Literal["labels", "rewards"] = "labels"
+    target: Literal["labels", "rewards", "scores"] = "labels"
     """What is wanted between the ends: labels is the paper's weighted sum of losses; rewards (ours) the weighted sum of
     the rewards that the model gives at the ends, as MO-DPO adds them up, for one scoring pass more per further
-    objective."""
+    objective; scores (ours) the weighted sum of the scores in the data, which decides every pair at every weight."""
     penalty: Annotated[float, Field(ge=0)] = 0.0
     """Strength lambda of COSMOS's penalty -cos(w, losses); 0 turns it off."""
     checkpoint_every: Positive = 200

@@ -129,6 +129,10 @@ class PreferenceData:
             digest.update(labels.tobytes())
         return digest.hexdigest()
 
+    def all_scores(self) -> Floats:
+        """[m, N] labels of all candidates of all contexts, NaN where there is none."""
+        return np.concatenate(self.scores, axis=1)
+
     def batch(self, indices: Sequence[int]) -> Batch:
         """The contexts at `indices`, padded to the longest list of candidates."""
         contexts = [self.contexts[i] for i in indices]

@@ -115,6 +115,11 @@ class RankingData:
             digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
+    def all_scores(self) -> Floats:
+        """[m, N] labels of all documents."""
+        labels: Floats = self.labels.T.astype(np.float64)
+        return labels
+
     def batch(self, indices: Sequence[int]) -> Batch:
         """The lists at `indices`: packed for the scorer, padded to the longest for the losses."""
         rows = self.lists.documents(indices)

@@ -26,6 +26,9 @@ class TrainingData(Protocol):
     def batch(self, indices: Sequence[int]) -> Batch:
         """The contexts at `indices`, padded to the longest list of candidates."""
 
+    def all_scores(self) -> Floats:
+        """[m, N] labels of all candidates of all contexts, NaN where there is none."""
+
     def in_order_of_length(self, batch_items: int) -> Iterator[list[int]]:
         """All indices in batches of at most `batch_items` tokens or documents."""
 

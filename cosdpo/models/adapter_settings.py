@@ -12,8 +12,10 @@ from peft import LoraConfig
 from peft.utils import CONFIG_NAME, SAFETENSORS_WEIGHTS_NAME
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cosdpo.config import Config
 from cosdpo.config.section import Positive, Rate, Share
 from cosdpo.errors import InputError, first_wrong
+from cosdpo.models.cards import LanguageCard
 
 ADAPTERS, SETTINGS = "adapters.safetensors", "adapters.json"
 _BEFORE = {ADAPTERS: SAFETENSORS_WEIGHTS_NAME, SETTINGS: CONFIG_NAME}
@@ -71,3 +73,16 @@ def read_adapter_settings(folder: Path) -> LoraConfig:
     except ValidationError as error:
         raise InputError(f"{file} is not that of a run, {first_wrong(error)}; give a whole checkpoint") from None
     return LoraConfig(**settings.model_dump(), inference_mode=True)
+
+
+def check_start(config: Config) -> None:
+    """Raises InputError when the run of `config` cannot start from the checkpoint training.start."""
+    folder = Path(config.training.start)
+    card, wanted, lora = LanguageCard.read(folder), LanguageCard.of(config), read_adapter_settings(folder)
+    there = {**card.model_dump(), "lora_rank": lora.r, "lora_alpha": lora.lora_alpha}
+    asked = {**wanted.model_dump(), "lora_rank": config.model.lora_rank, "lora_alpha": config.model.lora_alpha}
+    free = {"chat", "prompt_template", "response_template", "append_eos", "trained_temperature"}
+    for key in (key for key in asked if key not in free and there[key] != asked[key]):
+        raise InputError(
+            f"training.start {folder} was trained with {key} {there[key]!r}, this run has {asked[key]!r}; take the same"
+        )

@@ -48,6 +48,8 @@ class Gates(nn.Module):
 
     first: Tensor
     second: Tensor
+    of_block: Tensor
+    """[features, blocks] at which the gates of a block start."""
 
     def __init__(self, layers: int, rank: int, objectives: int, conditions: int, kind: str = "affine") -> None:
         super().__init__()
@@ -62,9 +64,23 @@ class Gates(nn.Module):
             blocks[objectives + pair, both[pair]] = -0.25
         start = torch.zeros(conditions + pairs, objectives + pairs)
         start[:objectives], start[conditions:] = blocks[:objectives], blocks[objectives:]
-        block_of_rank = torch.arange(rank) * (objectives + pairs) // rank
-        self.slope = nn.Parameter(start[:, block_of_rank].repeat(layers, 1, 1))
+        self.register_buffer("of_block", start, persistent=False)
+        self.slope = nn.Parameter(torch.zeros(layers, conditions + pairs, rank))
         self.offset = nn.Parameter(torch.zeros(layers, rank))
+        self.deal(0)
+
+    @torch.no_grad()
+    def deal(self, shared: int) -> None:
+        """Deals the ranks to the blocks anew but for the last `shared` of them, whose gates start at 1 for all weights.
+
+        What objectives agree on is then learned once (as UniARM's, PARM's and PaLoRA's common parts are meant to).
+        """
+        rank = self.offset.shape[1] - shared
+        block_of_rank = torch.arange(rank) * self.of_block.shape[1] // rank
+        self.slope.zero_()
+        self.slope[..., :rank] = self.of_block[:, block_of_rank]
+        self.offset.zero_()
+        self.offset[:, rank:] = 1.0
 
     def forward(self, conditions: Tensor) -> Tensor:
         """Gates [B, layers, rank] for conditions [B, c], whose first m entries are the weights."""

@@ -99,7 +99,10 @@ class LanguageScorer(FrozenScorer):
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),
         )
         check_adapters(config, base)
-        return cls(get_peft_model(base, lora), LanguageCard.of(config))
+        scorer = cls(get_peft_model(base, lora), LanguageCard.of(config))
+        if scorer.gates is not None:
+            scorer.gates.deal(config.model.shared_ranks)
+        return scorer
 
     def start_from(self, folder: Path) -> None:
         """Takes over the adapters and conditioning of a checkpoint of the same form.
@@ -269,26 +272,15 @@ class LanguageScorer(FrozenScorer):
         return scorer
 
 
-def check_start(config: Config) -> None:
-    """Raises InputError when the run of `config` cannot start from the checkpoint training.start."""
-    folder = Path(config.training.start)
-    card, wanted, lora = LanguageCard.read(folder), LanguageCard.of(config), read_adapter_settings(folder)
-    there = {**card.model_dump(), "lora_rank": lora.r, "lora_alpha": lora.lora_alpha}
-    asked = {**wanted.model_dump(), "lora_rank": config.model.lora_rank, "lora_alpha": config.model.lora_alpha}
-    free = {"chat", "prompt_template", "response_template", "append_eos", "trained_temperature"}
-    for key in (key for key in asked if key not in free and there[key] != asked[key]):
-        raise InputError(
-            f"training.start {folder} was trained with {key} {there[key]!r}, this run has {asked[key]!r}; take the same"
-        )
-
-
 def check_adapters(config: Config, base: Any) -> None:
     """Raises InputError when the adapters of `config` do not fit `base`, which may be on the meta device."""
     m = len(config.objectives)
     blocks = m if config.model.gates == "affine" else m * (m + 1) // 2
-    if config.conditioning in ("gated_lora", "both") and config.model.lora_rank < blocks:
+    shared = config.model.shared_ranks
+    if config.conditioning in ("gated_lora", "both") and config.model.lora_rank - shared < blocks:
+        less = f" less model.shared_ranks {shared}" if shared else ""
         raise InputError(
-            f"model.lora_rank {config.model.lora_rank} is smaller than the {blocks} blocks that "
+            f"model.lora_rank {config.model.lora_rank}{less} is smaller than the {blocks} blocks that "
             f"{config.model.gates} gates need for {m} objectives; raise it"
             + ("" if config.model.gates == "affine" else ", or set model.gates affine")
         )

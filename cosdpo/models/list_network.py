@@ -27,11 +27,17 @@ class UnitGates(nn.Module):
 
     def __init__(self, objectives: int, conditions: int, width: int) -> None:
         super().__init__()
+        self.objectives = objectives
         self.affine = nn.Linear(conditions, width, bias=False)
-        own = F.one_hot(torch.arange(width) % objectives, objectives)
-        with torch.no_grad():
-            self.affine.weight.zero_()
-            self.affine.weight[:, :objectives] = objectives * own - 1  # sum_j w_j = 1
+        self.deal(0.0)
+
+    @torch.no_grad()
+    def deal(self, shared: float) -> None:
+        """Deals the units to the objectives anew but for the last `shared` of them, whose gates start at 1."""
+        width = self.affine.out_features - round(shared * self.affine.out_features)
+        own = F.one_hot(torch.arange(width) % self.objectives, self.objectives)
+        self.affine.weight.zero_()
+        self.affine.weight[:width, : self.objectives] = self.objectives * own - 1  # sum_j w_j = 1
 
     def forward(self, hidden: Tensor, conditions: Tensor, owner: Tensor) -> Tensor:
         """hidden [T, W] gated by conditions [B, c] of the list that owns each row."""

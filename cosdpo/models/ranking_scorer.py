@@ -29,7 +29,7 @@ from cosdpo.data.packed_lists import PackedLists
 from cosdpo.errors import InputError
 from cosdpo.losses import rescale
 from cosdpo.models.cards import BaseCard, Card, NetworkCard, RankingCard
-from cosdpo.models.list_network import ListNetwork
+from cosdpo.models.list_network import ListNetwork, UnitGates
 from cosdpo.models.standardiser import Standardiser
 from cosdpo.models.temperature import Temperature, temperatures
 from cosdpo.models.tensors import fill
@@ -138,7 +138,11 @@ class RankingScorer(Ranker):
             conditioning=config.ranker.conditioning if config.conditioned else "none",
             network=NetworkCard.of(config),
         )
-        return cls(base, card)
+        scorer = cls(base, card)
+        for module in scorer.network.modules():
+            if isinstance(module, UnitGates):
+                module.deal(config.ranker.shared_units)
+        return scorer
 
     @property
     def device(self) -> torch.device:

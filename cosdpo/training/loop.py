@@ -75,7 +75,9 @@ class Sampler:
             directions = dirichlet(rng, size, m, config.training.temperature_alpha, config.training.stratified)
             beta = beta.sum(-1, keepdims=True) * directions
         weights, beta = (np.repeat(drawn, group, axis=0) for drawn in (weights, beta))
-        return Draw(self.contexts[self.order(step)].tolist(), torch.tensor(weights).float(), torch.tensor(beta).float(), group)
+        return Draw(
+            self.contexts[self.order(step)].tolist(), torch.tensor(weights).float(), torch.tensor(beta).float(), group
+        )
 
 
 def largest_share(config: Config, workers: int) -> int:

@@ -12,6 +12,7 @@ from cosdpo.data.batching import Batch
 from cosdpo.data.training_data import TrainingData
 from cosdpo.losses import conditioned_loss, labelled_for, pairwise_dpo, preferences_across
 from cosdpo.training.strategies.strategy import Strategy
+from cosdpo.training.utilities import Utilities
 from cosdpo.training.vertices import rewards_at_vertices
 
 
@@ -27,6 +28,7 @@ class Objective:
         self.group = config.training.compare_across
         self.target = config.training.target
         self.penalty = config.training.penalty
+        self.utilities = Utilities(data.all_scores()) if self.target == "scores" else None
 
     def losses(self, rewards: Tensor, batch: Batch, beta: Tensor) -> Tensor:
         """[B, m] from rewards [B, n] and temperatures [B, m]."""
@@ -44,6 +46,9 @@ class Objective:
         Asked before the scoring pass whose gradient is taken, as a scorer keeps the state of its last pass and the
         target "rewards" makes passes of its own.
         """
+        if self.utilities is not None:
+            utilities = self.utilities
+            return lambda rewards, losses: utilities.losses(rewards, batch.scores, weights, beta, self.group)
         labelled = labelled_for(batch.scores)
         if self.target == "labels":
             return lambda rewards, losses: conditioned_loss(weights, losses, labelled, self.penalty)

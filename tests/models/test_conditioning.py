@@ -49,6 +49,18 @@ def test_gates_do_not_start_on_the_temperatures(kind, expected):
 
 
 @pytest.mark.parametrize(
+    ("kind", "expected"), [("affine", [0.3, 0.3, 0.7]), ("quadratic", [0.09, 0.49, 0.84])], ids=["affine", "quadratic"]
+)
+def test_shared_ranks_start_at_one_whatever_the_weights(kind, expected):
+    gates = Gates(layers=2, rank=5, objectives=2, conditions=2, kind=kind)
+    gates.deal(2)
+    torch.testing.assert_close(gates(torch.tensor([[0.3, 0.7]]))[0], torch.tensor([*expected, 1.0, 1.0]).expand(2, 5))
+    gates.deal(0)
+    assert torch.equal(gates.slope, Gates(2, 5, 2, 2, kind).slope)
+    assert not gates.offset.any()
+
+
+@pytest.mark.parametrize(
     "conditioning", [HyperPrompt(tokens=3, hidden_size=5, conditions=2, scale=0.5), Gates(2, 4, 2, 2, "affine")]
 )
 def test_conditioning_is_affine_in_the_weights_and_per_row(conditioning):

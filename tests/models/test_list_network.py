@@ -137,6 +137,13 @@ class TestGates:
         expected = torch.tensor([[1.5, 0.9, 0.6, 1.5], [1, 1, 1, 1], [0, 3, 0, 0]])
         torch.testing.assert_close(start, expected)
 
+    def test_shared_units_start_at_one_everywhere(self):
+        """Of five units two are shared; the others belong to the objectives in turn."""
+        start = UnitGates(2, 2, 5)
+        start.deal(0.4)
+        gates = start(torch.ones(2, 5), torch.tensor([[1.0, 0.0], [0.3, 0.7]]), torch.tensor([0, 1]))
+        torch.testing.assert_close(gates, torch.tensor([[2.0, 0, 2, 1, 1], [0.6, 1.4, 0.6, 1, 1]]))
+
     def test_start_without_effect_of_the_temperatures(self):
         hidden, owner, w = torch.randn(5, 6), torch.tensor([0, 0, 1, 2, 2]), conditions(3)
         start = UnitGates(3, 6, 6)

@@ -1,4 +1,4 @@
-"""training.keep best: of all states seen it is the one of the largest hypervolume, on contexts nothing was trained on."""
+"""training.keep best: of all states it is the one of the largest hypervolume, on contexts nothing was trained on."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def config() -> Config:
         training__keep="best",
         training__steps=12,
         training__batch_size=4,
-        training__learning_rate=0.05,
+        training__learning_rate=0.4,
         training__checkpoint_every=1,
         evaluation__curve_every=1,
         evaluation__curve_contexts=4,

@@ -25,10 +25,11 @@ from cosdpo.evaluation.front import Main
 from cosdpo.evaluation.measure import Measurement
 from cosdpo.evaluation.samples import Answer, Sample
 from cosdpo.evaluation.scorers import resolve
+from cosdpo.models.adapter_settings import check_start
 from cosdpo.models.averaging import average
 from cosdpo.models.base import check_vocabulary, context_length, load_base, load_config, load_tokenizer, skeleton
 from cosdpo.models.check import check_architecture
-from cosdpo.models.language_scorer import LanguageScorer, check_adapters, check_start
+from cosdpo.models.language_scorer import LanguageScorer, check_adapters
 from cosdpo.models.temperature import SMALLEST_RATIO
 from cosdpo.tasks import demo
 from cosdpo.tasks.language.language_measurement import measure_share, metrics_of

@@ -109,7 +109,7 @@ def test_a_run_starts_from_a_checkpoint_of_its_own_form(asking, tmp_path: Path) 
     made = scorer(asking(seed=3))
     made.save(tmp_path / "checkpoint")
     start = {"training__start": str(tmp_path / "checkpoint")}
-    from cosdpo.models.language_scorer import check_start
+    from cosdpo.models.adapter_settings import check_start
     from cosdpo.tasks.language.language_task import LanguageTask
 
     task = object.__new__(LanguageTask)
