@@ -3,7 +3,8 @@
 #   make quickstart              the whole story in a few minutes, without data, models or a GPU
 #   make demo                    the same with a real chat model of 135M parameters; each phase says how long it takes
 #   make playground              serves the quickstart's model; the page at http://127.0.0.1:8000 steers it
-#   make test                    the tests but the slow ones, on two cores; make test-all runs all
+#   make test                    the fast tests, on two cores; make test-whole those that take a Ray, a browser, several
+#                                processes or many seconds; make test-all all of them and the slow ones
 #   make lint | format | docs    checks, formatting, docs/configuration.md
 #   make PYTHON=python3.12 ...   another interpreter for a new .venv
 #
@@ -13,7 +14,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: quickstart demo playground test test-all lint format docs clean
+.PHONY: quickstart demo playground test test-whole test-all lint format docs clean
 .DEFAULT_GOAL := quickstart
 
 quickstart: .venv/installed
@@ -27,7 +28,10 @@ playground: .venv/installed
 	$(BIN)/python -m serve --checkpoint runs/quickstart/checkpoint
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest -n 3 -m "not slow"
+	$(BIN)/python -m pytest -n 3 -m "not slow and not whole"
+
+test-whole: .venv/installed-dev
+	$(BIN)/python -m pytest -n 2 -m "whole and not slow"
 
 test-all: .venv/installed-dev
 	$(BIN)/python -m pytest

@@ -72,6 +72,17 @@ def ray_of_two_cores() -> None:
         start_here(num_cpus=2, log_to_driver=False)
 
 
+WHOLE = {"ray_of_two_cores", "tab"}
+"""Fixtures of tests that take a Ray or a browser: with them goes the mark `whole`."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what `make test` leaves to `make test-whole`."""
+    for item in items:
+        if WHOLE & set(getattr(item, "fixturenames", ())):
+            item.add_marker("whole")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> WholeFiles:
     """Each file's tests in one process, and those on Ray together."""

@@ -75,6 +75,7 @@ def needed(fit: MemoryFit) -> float:
         (8, 8, 0.25, "scaling.strategy fsdp"),
     ],
 )
+@pytest.mark.whole
 def test_the_mend_that_is_named_does_mend(fit, batch, length, lacking, mend):
     """A GPU lacks a share of what is needed besides the reserve."""
     memory = 2 + needed(fit(length, batch)) * (1 - lacking)
@@ -96,11 +97,13 @@ def test_the_gentlest_mend_is_named(fit):
         fit(256, 16, gpu__memory=memory).check()
 
 
+@pytest.mark.whole
 def test_no_gpu_is_large_enough(fit):
     with pytest.raises(InputError, match=r"gpu\.memory is 0\.5: choose a smaller base"):
         fit(8, 8, gpu__memory=0.5).check()
 
 
+@pytest.mark.whole
 def test_a_batch_that_more_workers_cannot_share(fit):
     """Sharding over more GPUs would mend it, but a batch of 1 has no part for a second worker."""
     with pytest.raises(InputError, match="choose a smaller base"):

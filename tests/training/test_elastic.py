@@ -62,6 +62,7 @@ def one_step(config: Config, world: World) -> tuple[Recorded, dict[str, float]]:
 
 @pytest.mark.parametrize("changes", [{}, {"training__micro_batch": 1}, {"training__micro_batch": 3}], ids=str)
 @pytest.mark.parametrize("group", [1, 2])
+@pytest.mark.whole
 def test_gradients_of_unequal_shares_average_to_that_of_the_batch(tiny, changes, group):
     if group == 2 and "training__micro_batch" in changes:
         changes = {"training__micro_batch": 2}
@@ -77,6 +78,7 @@ def test_gradients_of_unequal_shares_average_to_that_of_the_batch(tiny, changes,
 
 
 @pytest.mark.parametrize("size", [3, pytest.param(5, marks=pytest.mark.slow)])
+@pytest.mark.whole
 def test_one_three_and_five_workers_have_the_same_trajectory(tiny, tmp_path, size):
     config = tiny(training__micro_batch=1 if size == 3 else 0)
     expected, lines = whole_run(config)

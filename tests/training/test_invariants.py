@@ -70,6 +70,7 @@ def test_micro_batches_add_up_to_the_batch(tiny, changes):
 
 
 @pytest.mark.parametrize("target", ["labels", "rewards"])
+@pytest.mark.whole
 def test_two_workers_train_like_one_at_the_same_global_batch(tiny, tmp_path, target):
     config = tiny(training__steps=6, training__micro_batch=2, training__log_every=3, training__target=target)
     expected, lines = whole_run(config)

@@ -61,6 +61,7 @@ def test_micro_batches_add_up_to_the_batch(architecture):
         assert_same_figures(lines, whole, KEYS, 1e-4)
 
 
+@pytest.mark.whole
 def test_two_workers_train_like_one_at_the_same_global_batch(tmp_path):
     config = run_of_12_steps(training__steps=6, training__micro_batch=2, training__log_every=3)
     expected, lines = whole_run(config)

@@ -143,6 +143,7 @@ class Run:
             assert len(rows) == 13
 
 
+@pytest.mark.whole
 def test_ddp_and_fsdp(tmp_path):
     changes: dict[str, object] = {
         "training__steps": 10,
