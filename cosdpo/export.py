@@ -27,11 +27,13 @@ from cosdpo.cli.command_line import framed, read
 from cosdpo.config.section import LocalPath, Location, Rate, Section
 from cosdpo.errors import InputError
 from cosdpo.files import whole_folder
-from cosdpo.models.base import load_config, load_tokenizer
+from cosdpo.models.adapter_settings import ADAPTERS, adapter_file
+from cosdpo.models.base import load_config, load_tokenizer, skeleton
 from cosdpo.models.cards import LanguageCard
 from cosdpo.models.gguf_file import as_folder
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio, temperatures
+from cosdpo.models.tensors import fill
 from cosdpo.simplex import named_weights, normalise
 
 
@@ -72,19 +74,20 @@ def export(settings: ExportSettings) -> Path:
         )
     if settings.to.exists():
         raise InputError(f"to {settings.to} exists; name another folder")
-    tokenizer = load_tokenizer(settings.base or card.base)
-    opening = _check_form(card, settings, tokenizer)
-    scorer = LanguageScorer.load(settings.checkpoint, base=settings.base)
+    check_form(card, settings.merge)
+    base = settings.base or card.base
+    opening = _opening(load_tokenizer(base)) if card.scope == "response" else None
+    scorer = _load(settings.checkpoint, card, base)
     with torch.no_grad():
         conditions = scorer.conditions(torch.tensor(weights[None]).float(), torch.tensor(beta[None]).float())
         _, gates = scorer.soft_and_gates(conditions)
     tensors, targets = _adapter(scorer, gates[0] if gates is not None else None)
     try:
         with whole_folder(settings.to) as folder:
-            _write_adapter(folder, scorer, tensors, targets, opening, settings.base or card.base)
+            _write_adapter(folder, scorer, tensors, targets, opening, base)
             if settings.merge:
-                _merge(folder, settings.base or card.base, settings.dtype)
-                tokenizer.save_pretrained(folder)
+                _merge(folder, base, settings.dtype)
+                load_tokenizer(base).save_pretrained(folder)
             shares = ", ".join(f"{name} {share:.4g}" for name, share in zip(card.objectives, weights, strict=True))
             (folder / "README.md").write_text(_readme(settings, card, shares), encoding="utf-8")
     except OSError as error:
@@ -92,31 +95,60 @@ def export(settings: ExportSettings) -> Path:
     return settings.to
 
 
-def _check_form(card: LanguageCard, settings: ExportSettings, tokenizer: Any) -> list[int] | None:
-    """The token behind which an export of scope `response` acts, None for all tokens.
-
-    Raises:
-        InputError: the checkpoint has no such form.
-    """
+def check_form(card: LanguageCard, merge: bool = False) -> None:
+    """Raises InputError for a checkpoint that neither PEFT nor, with `merge`, plain weights can hold."""
     if card.conditioning in ("hyper_prompt", "both"):
         raise InputError(
             f"conditioning {card.conditioning} has soft tokens beside its adapters, which no adapter format holds; "
             "train with conditioning gated_lora to export"
         )
     if card.scope == "sequence":
-        return None
-    mend = "train with scope sequence to export it"
-    if settings.merge:
-        raise InputError(f"scope response acts from the last prompt token on, weights act on all tokens; {mend} merged")
-    if card.adapt_ends and card.conditioning != "none":
+        return
+    if merge:
+        raise InputError(
+            f"scope response acts from the last prompt token on, weights act on all tokens; {_MEND} merged"
+        )
+    if _has_ends(card):
         raise InputError(
             "scope response with model.adapt_ends updates embeddings from the last prompt token on, which no adapter "
-            f"format does; {mend}, or with model.adapt_ends false"
+            f"format does; {_MEND}, or with model.adapt_ends false"
         )
+
+
+_MEND = "train with scope sequence to export it"
+
+
+def _has_ends(card: LanguageCard) -> bool:
+    return card.adapt_ends and card.conditioning == "gated_lora"
+
+
+def _load(checkpoint: Path, card: LanguageCard, base: str) -> LanguageScorer:
+    """The checkpoint on a base without weights; where the head is updated, on one whose weights stay in their files."""
+    if _has_ends(card):
+        return LanguageScorer.load(checkpoint, _stored_type(base), base=base)
+    scorer = LanguageScorer.on(checkpoint, card, skeleton(load_config(base, weights=False, quantised=True)))
+    for layer in (module for module in scorer.modules() if isinstance(module, LoraLayer)):
+        layer.lora_A.to_empty(device="cpu")  # peft put them where the base is: nowhere
+        layer.lora_B.to_empty(device="cpu")
+    fill(scorer.adapters(), adapter_file(checkpoint, ADAPTERS))
+    return scorer.eval()
+
+
+def _stored_type(base: str) -> torch.dtype:
+    stored: torch.dtype | None = getattr(load_config(base), "dtype", None)
+    return stored or torch.float32
+
+
+def _opening(tokenizer: Any) -> list[int]:
+    """The token behind which an export of scope `response` acts.
+
+    Raises:
+        InputError: there is no such one.
+    """
     if (last := _last_token(tokenizer)) is None:
         raise InputError(
             "scope response acts from the last prompt token on, and this tokenizer has no chat template that ends in a "
-            f"token of its own, which PEFT's activated LoRA could know it by; {mend}"
+            f"token of its own, which PEFT's activated LoRA could know it by; {_MEND}"
         )
     return [last]
 
@@ -151,7 +183,7 @@ def _adapter(scorer: LanguageScorer, gates: Tensor | None) -> tuple[dict[str, Te
         a, b = (factor.weight for factor in pair)
         tensors[f"{_PREFIX}{names[layer]}.lora_A.weight"] = a if gates is None else gates[index][:, None] * a
         tensors[f"{_PREFIX}{names[layer]}.lora_B.weight"] = b
-    if gates is not None and scorer.card.adapt_ends:
+    if gates is not None and _has_ends(scorer.card):
         ends = scorer.ends
         embed, head = names[scorer.embed], names[scorer.head]
         # Some bases multiply their embeddings as they are looked up: PEFT multiplies the update too, ours comes after.
@@ -193,9 +225,7 @@ def _write_adapter(
 
 def _merge(folder: Path, base: str, dtype: str) -> None:
     """Replaces the adapter in `folder` by a whole model."""
-    config = load_config(base)
     model: Any = AutoModelForCausalLM.from_pretrained(as_folder(base), dtype=torch.float32, trust_remote_code=False)
-    stored = getattr(config, "dtype", None) or torch.float32
     head = model.get_output_embeddings()
     if head.weight is model.get_input_embeddings().weight:  # each gets an update of its own
         head.weight = nn.Parameter(head.weight.detach().clone())
@@ -203,7 +233,7 @@ def _merge(folder: Path, base: str, dtype: str) -> None:
     merged: Any = PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
     for path in folder.iterdir():
         path.unlink()
-    merged.to(stored if dtype == "auto" else getattr(torch, dtype)).save_pretrained(folder)
+    merged.to(_stored_type(base) if dtype == "auto" else getattr(torch, dtype)).save_pretrained(folder)
 
 
 def _readme(settings: ExportSettings, card: LanguageCard, shares: str) -> str:

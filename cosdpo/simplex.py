@@ -56,6 +56,21 @@ def named_weights(text: str) -> dict[str, float]:
     return {objective: weight for objective, weight in given.items() if weight is not None}
 
 
+def named_point(model: str) -> tuple[str, dict[str, float] | None]:
+    """Name and weights of what is asked for as NAME@helpful=0.7,harmless=0.3; the weights are None where only NAME is.
+
+    Raises:
+        InputError: what follows the @ is no list of weights.
+    """
+    name, at, asked = model.partition("@")
+    if not at:
+        return name, None
+    try:
+        return name, named_weights(asked)
+    except InputError as error:
+        raise InputError(f"model: {error}, as in NAME@helpful=0.7,safe=0.3") from None
+
+
 def _weight(text: str) -> float | None:
     """The weight that a text says, or None where it says none."""
     try:
@@ -63,6 +78,18 @@ def _weight(text: str) -> float | None:
     except ValueError:
         return None
     return weight if 0 <= weight < math.inf else None
+
+
+def nearest(weights: Floats, partitions: int) -> list[int]:
+    """The point of the grid of `das_dennis` that is nearest to weights [m], in units of 1/partitions.
+
+    Rounding down leaves fewer than m units, which go where most was cut off; at ties to the objectives named first.
+    """
+    scaled = weights * partitions
+    units = np.floor(scaled)
+    most = np.argsort(units - scaled, kind="stable")
+    units[most[: partitions - int(units.sum())]] += 1
+    return [int(unit) for unit in units]
 
 
 def das_dennis(objectives: int, partitions: int) -> Floats:

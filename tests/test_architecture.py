@@ -16,7 +16,7 @@ FLOORS = (
     ("cosdpo.cli", "cosdpo.data"),
     ("cosdpo.models",),
     ("cosdpo.methods", "cosdpo.evaluation", "cosdpo.export"),
-    ("cosdpo.training", "cosdpo.loaded"),
+    ("cosdpo.training", "cosdpo.loaded", "cosdpo.vllm_resolver"),
     ("cosdpo.tasks",),
     ("cosdpo.preflight",),
     ("cosdpo.experiment",),

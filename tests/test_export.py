@@ -99,6 +99,14 @@ def test_every_form_of_gates_is_exported(gates: str, tmp_path: Path) -> None:
     torch.testing.assert_close(scores(model), ours(made), atol=1e-4, rtol=1e-5)
 
 
+def test_an_adapter_is_made_without_the_weights_of_the_base(tmp_path: Path) -> None:
+    made = trained(tmp_path, model__adapt_ends=False)
+    model = plain(tmp_path)
+    (tmp_path / "base" / "model.safetensors").unlink()
+    adapted = PeftModel.from_pretrained(model, str(exported(tmp_path))).eval()
+    torch.testing.assert_close(scores(adapted), ours(made), atol=1e-4, rtol=1e-5)
+
+
 def test_a_temperature_conditioned_model_is_exported_at_the_ratios_asked_for(tmp_path: Path) -> None:
     made = trained(tmp_path, model__temperature_conditioned=True)
     folder = exported(tmp_path, temperature=[0.8, 0.2])

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from cosdpo.errors import InputError
-from cosdpo.simplex import das_dennis, dirichlet, normalise
+from cosdpo.simplex import das_dennis, dirichlet, named_point, nearest, normalise
 
 
 @pytest.mark.parametrize(
@@ -121,3 +121,22 @@ def test_rows_of_one_call_are_not_in_order():
     # Strata are given to rows at random: otherwise a context's place in the batch would decide its weight.
     firsts = np.stack([dirichlet(np.random.default_rng(s), 8, 2, 1.0)[:, 0] for s in range(200)])
     np.testing.assert_allclose(firsts.mean(0), 0.5, atol=0.1)
+
+
+def test_a_named_point():
+    assert named_point("mine@kind=0.7, short=3e-1") == ("mine", {"kind": 0.7, "short": 0.3})
+    assert named_point("org/mine") == ("org/mine", None)
+    with pytest.raises(InputError, match=r"^model: 'kind' is no list of weights.*, as in NAME@"):
+        named_point("mine@kind")
+
+
+@pytest.mark.parametrize(("m", "partitions"), [(1, 4), (2, 20), (3, 7), (4, 5)])
+def test_the_nearest_point_of_the_grid(m: int, partitions: int):
+    grid = das_dennis(m, partitions)
+    drawn = dirichlet(np.random.default_rng(m), 200, m, 1.0)
+    for weights in (*drawn, *grid):
+        units = np.array(nearest(weights, partitions))
+        assert units.sum() == partitions
+        least = np.linalg.norm(grid - weights, axis=1).min()
+        assert np.linalg.norm(units / partitions - weights) == pytest.approx(least, abs=1e-9)
+    assert nearest(np.full(3, 1 / 3), 20) == [7, 7, 6]

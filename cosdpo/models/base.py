@@ -36,11 +36,12 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def load_config(name: str, weights: bool = True) -> Any:
+def load_config(name: str, weights: bool = True, quantised: bool = False) -> Any:
     """The transformers config of `name`, checked for what the language scorer supports.
 
     Args:
         weights: refuse a folder that has no weights; a plan needs none.
+        quantised: take a quantised model, whose form is all that is asked for.
 
     Raises:
         InputError: not found, or a head this project cannot score with.
@@ -59,8 +60,8 @@ def load_config(name: str, weights: bool = True) -> Any:
     except (OSError, ValueError) as error:
         raise InputError(_not_found(name, error)) from error
     check_head(name, config)
-    if quantised := getattr(config, "quantization_config", None):
-        method = quantised.get("quant_method") if isinstance(quantised, dict) else quantised.quant_method
+    if not quantised and (form := getattr(config, "quantization_config", None)):
+        method = form.get("quant_method") if isinstance(form, dict) else form.quant_method
         raise InputError(
             f"model.base {name} is quantised ({getattr(method, 'value', method)}); give the model that it was made "
             "from, and model.quantization nf4 to hold that in 4 bits"

@@ -249,7 +249,7 @@ class LanguageScorer(FrozenScorer):
             InputError: the folder is not a whole checkpoint, or its base cannot be loaded.
         """
         card = LanguageCard.read(folder)
-        return cls._filled(folder, card, load_base(base or card.base, dtype, quantization)).to(device).eval()
+        return cls.on(folder, card, load_base(base or card.base, dtype, quantization)).to(device).eval()
 
     @classmethod
     def check(cls, folder: Path, base: str = "") -> None:
@@ -259,10 +259,11 @@ class LanguageScorer(FrozenScorer):
         check_architecture(base or card.base, config)
         modules = skeleton(config)
         with torch.device("meta"):
-            cls._filled(folder, card, modules)
+            cls.on(folder, card, modules)
 
     @classmethod
-    def _filled(cls, folder: Path, card: LanguageCard, base: Any) -> LanguageScorer:
+    def on(cls, folder: Path, card: LanguageCard, base: Any) -> LanguageScorer:
+        """The scorer of a checkpoint on `base`; adapters of a base on the meta device stay there."""
         try:
             scorer = cls(get_peft_model(base, read_adapter_settings(folder)), card)
         except ValueError as error:

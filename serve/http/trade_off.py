@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from cosdpo.errors import InputError
-from cosdpo.simplex import named_weights
+from cosdpo.simplex import named_point
 from serve.http.service_errors import ServiceError
 
 Weight = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -75,17 +75,14 @@ class TradeOff:
         Raises:
             ServiceError: what follows the @ is no such list, or there are weights beside it.
         """
-        name, at, asked = (model or "").partition("@")
-        if not at:
+        try:
+            name, weighed = named_point(model or "")
+        except InputError as error:
+            raise ServiceError(400, str(error), param="model") from None
+        if weighed is None:
             return cls(weights=weights, temperature=beta, model=name or None, beta="beta")
         if weights is not None:
-            raise ServiceError(
-                400, f"weights: model has them too, after its @ ({asked!r}); leave one out", param="weights"
-            )
-        try:
-            weighed = named_weights(asked)
-        except InputError as error:
-            raise ServiceError(400, f"model: {error}, as in NAME@helpful=0.7,safe=0.3", param="model") from None
+            raise ServiceError(400, f"weights: model {model!r} has them too; leave one out", param="weights")
         return cls(weights=weighed, temperature=beta, model=name or None, beta="beta", weighed_in="model")
 
 

@@ -252,7 +252,7 @@ async def test_a_models_name_carries_the_weights(serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("model", "body", "param", "message"),
     [
-        ("tiny-run@kind=1", {"weights": [1, 0]}, "weights", "weights: model has them too, after its @ ('kind=1')"),
+        ("tiny-run@kind=1", {"weights": [1, 0]}, "weights", "weights: model 'tiny-run@kind=1' has them too"),
         ("tiny-run@", {}, "model", "model: '' is no list of weights"),
         ("tiny-run@kind", {}, "model", "model: 'kind' is no list of weights"),
         ("tiny-run@kind=1,kind=2", {}, "model", "is no list of weights"),
