@@ -141,6 +141,24 @@ def conditioned_loss(weights: Tensor, losses: Tensor, labelled: Tensor, penalty:
     return total
 
 
+def tchebycheff(weights: Tensor, losses: Tensor, labelled: Tensor, smoothing: float) -> Tensor:
+    """max_j w_j L_j over the labelled objectives, or its smooth form mu log sum_j exp(w_j L_j / mu), shape [B].
+
+    The weighted Tchebycheff scalarisation and the smooth one of Lin et al. (2024, arXiv 2402.19078) at the ideal point
+    0. Every Pareto-optimal point is its minimum at some weights, also where the front is not convex and no weighted sum
+    has it. 0 where no objective is labelled.
+
+    Args:
+        weights: [B, m].
+        losses: [B, m] mean losses of something, not of one context: a maximum of means is not a mean of maxima.
+        labelled: [B, m] bool.
+        smoothing: mu; 0 takes the maximum itself.
+    """
+    weighted = (weights * losses).masked_fill(~labelled, float("-inf"))
+    weighted = torch.where(labelled.any(-1, keepdim=True), weighted, 0.0)
+    return smoothing * (weighted / smoothing).logsumexp(-1) if smoothing else weighted.amax(-1)
+
+
 def modpo_margins(rewards: Tensor, weights: Tensor, beta: float) -> Tensor:
     """(1 / beta) sum_{k != j} w_k r_i^k: what MO-DPO subtracts from the rewards of objective j, shape of one r^k.
 

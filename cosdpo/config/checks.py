@@ -27,25 +27,34 @@ def check_objectives(objectives: Sequence[str], temperature: float | Sequence[fl
 
 
 def check_groups(task: str, data: DataConfig, training: TrainingConfig) -> None:
-    """Contexts that are compared with each other stay together, and can be compared."""
-    group = training.compare_across
-    if group == 1:
-        return
-    if task == "ranking" or data.comparisons != "pairwise":
-        raise InputError(f"training.compare_across {group} compares pairs of responses: set data.comparisons pairwise")
+    """Contexts with the same weights stay together, and those that are compared with each other can be."""
+    compared, group = training.compare_across, training.group
+    if compared > 1 and (task == "ranking" or data.comparisons != "pairwise"):
+        raise InputError(
+            f"training.compare_across {compared} compares pairs of responses: set data.comparisons pairwise"
+        )
+    if compared > 1 and training.contexts_per_weight not in (1, compared):
+        raise InputError(
+            f"training.contexts_per_weight {training.contexts_per_weight} is not training.compare_across {compared}, "
+            "whose contexts share their weights too: leave it out"
+        )
     for key in ("batch_size", "micro_batch"):
         if (size := getattr(training, key)) % group:
             raise InputError(
-                f"training.{key} {size} is not a multiple of training.compare_across {group}; change one of them"
+                f"training.{key} {size} is not a multiple of {_key_of_groups(training)} {group}; change one of them"
             )
+
+
+def _key_of_groups(training: TrainingConfig) -> str:
+    return "training.compare_across" if training.compare_across > 1 else "training.contexts_per_weight"
 
 
 def check_workers(training: TrainingConfig, scaling: ScalingConfig) -> None:
     """No more workers than a batch has parts for them, and no fewer than the fewest."""
-    group = training.compare_across
+    group = training.group
     parts = training.batch_size // group
     if scaling.workers > parts:
-        what = "contexts" if group == 1 else f"groups of training.compare_across {group}"
+        what = "contexts" if group == 1 else f"groups of {_key_of_groups(training)} {group}"
         raise InputError(
             f"scaling.workers {scaling.workers} cannot share training.batch_size {training.batch_size}, which has "
             f"{parts} {what}: lower the one or raise the other"
@@ -58,9 +67,18 @@ def check_workers(training: TrainingConfig, scaling: ScalingConfig) -> None:
 
 
 def check_target(training: TrainingConfig) -> None:
-    """The penalty compares weights with losses, which the other targets do not have between the ends."""
-    if training.target != "labels" and training.penalty:
-        raise InputError("training.penalty is for training.target labels: set one of the two back to its default")
+    """What compares weights with losses, which the other targets do not have between the ends."""
+    for key, default in (("penalty", 0), ("scalarisation", "linear")):
+        if training.target != "labels" and getattr(training, key) != default:
+            raise InputError(f"training.{key} is for training.target labels: set one of the two back to its default")
+    if training.scalarisation != "linear" and training.penalty:
+        raise InputError(
+            "training.penalty is for training.scalarisation linear: set one of the two back to its default"
+        )
+    if training.scalarisation != "linear" and training.group == 1:
+        raise InputError(
+            "training.scalarisation tchebycheff compares mean losses: set training.contexts_per_weight to 4 or more"
+        )
 
 
 def check_writing(task: str, training: TrainingConfig, build: BuildConfig) -> None:

@@ -112,6 +112,13 @@ class TrainingConfig(Section):
     """What is wanted between the ends: labels is the paper's weighted sum of losses; rewards (ours) the weighted sum of
     the rewards that the model gives at the ends, as MO-DPO adds them up, for one scoring pass more per further
     objective; scores (ours) the weighted sum of the scores in the data, which decides every pair at every weight."""
+    scalarisation: Literal["linear", "tchebycheff"] = "linear"
+    """What weights do to the losses: linear is their weighted sum; tchebycheff the largest weighted loss, each over the
+    base's, which also reaches parts of a front that are not convex. For target labels, and for baselines too."""
+    smoothing: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.05
+    """Width of the smooth maximum that tchebycheff takes; 0 is the maximum itself."""
+    contexts_per_weight: Positive = 1
+    """Contexts of a batch that share their weights, and over whose mean losses tchebycheff takes its maximum."""
     penalty: Annotated[float, Field(ge=0)] = 0.0
     """Strength lambda of COSMOS's penalty -cos(w, losses); 0 turns it off."""
     checkpoint_every: Positive = 200
@@ -124,6 +131,11 @@ class TrainingConfig(Section):
     """Number of newest checkpoints kept for resuming."""
     log_every: Positive = 10
     """Optimiser steps between lines of metrics.jsonl."""
+
+    @property
+    def group(self) -> int:
+        """Neighbouring contexts of a batch with the same weights."""
+        return max(self.compare_across, self.contexts_per_weight)
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -62,7 +62,7 @@ class Sampler:
 
     def __call__(self, step: int) -> Draw:
         """The global batch of `step`, counted from 0."""
-        config, m, group = self.config, len(self.config.objectives), self.config.training.compare_across
+        config, m, group = self.config, len(self.config.objectives), self.config.training.group
         size = config.training.batch_size // group
         rng = np.random.default_rng((config.seed, step, 1))
         if config.training.weights:
@@ -82,7 +82,7 @@ class Sampler:
 
 def largest_share(config: Config, workers: int) -> int:
     """Contexts of a batch that the first of `workers` workers gets; the others have as many or one group fewer."""
-    group = config.training.compare_across
+    group = config.training.group
     return math.ceil(config.training.batch_size / group / workers) * group
 
 

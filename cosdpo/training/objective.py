@@ -10,7 +10,7 @@ from torch import Tensor
 from cosdpo.config import Config
 from cosdpo.data.batching import Batch
 from cosdpo.data.training_data import TrainingData
-from cosdpo.losses import conditioned_loss, labelled_for, pairwise_dpo, preferences_across
+from cosdpo.losses import conditioned_loss, labelled_for, pairwise_dpo, preferences_across, tchebycheff
 from cosdpo.training.strategies.strategy import Strategy
 from cosdpo.training.utilities import Utilities
 from cosdpo.training.vertices import rewards_at_vertices
@@ -28,6 +28,8 @@ class Objective:
         self.group = config.training.compare_across
         self.target = config.training.target
         self.penalty = config.training.penalty
+        self.same_weights = config.training.group
+        self.smoothing = None if config.training.scalarisation == "linear" else config.training.smoothing
         self.utilities = Utilities(data.all_scores()) if self.target == "scores" else None
 
     def losses(self, rewards: Tensor, batch: Batch, beta: Tensor) -> Tensor:
@@ -50,12 +52,24 @@ class Objective:
             utilities = self.utilities
             return lambda rewards, losses: utilities.losses(rewards, batch.scores, weights, beta, self.group)
         labelled = labelled_for(batch.scores)
+        if self.smoothing is not None:
+            base = self.losses(torch.zeros_like(batch.reference), batch, beta)
+            return lambda rewards, losses: self._tchebycheff(weights, losses, base)
         if self.target == "labels":
             return lambda rewards, losses: conditioned_loss(weights, losses, labelled, self.penalty)
         others = rewards_at_vertices(strategy, batch, weights, beta, self.common(labelled))
         return lambda rewards, losses: conditioned_loss(
             others.weights, self.losses(rewards - others.margins, batch, others.temperatures), labelled
         )
+
+    def _tchebycheff(self, weights: Tensor, losses: Tensor, base: Tensor) -> Tensor:
+        """[B] the scalarisation of the mean losses of contexts with the same weights, over those of the base."""
+        of_group, of_base = (values.unflatten(0, (-1, self.same_weights)).mean(1) for values in (losses, base))
+        labelled = of_base > 0
+        ratios = of_group / torch.where(labelled, of_base, 1.0)
+        assert self.smoothing is not None
+        scalar = tchebycheff(weights[:: self.same_weights], ratios, labelled, self.smoothing)
+        return scalar.repeat_interleave(self.same_weights)
 
     def common(self, labelled: Tensor) -> Tensor:
         """[B, m] `labelled`, the same for all contexts that are compared with each other."""

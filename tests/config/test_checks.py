@@ -12,6 +12,7 @@ FSDP = {"scaling.strategy": "fsdp", "scaling.workers": 2}
 ZERO = {"scaling.strategy": "deepspeed", "scaling.workers": 2}
 ZERO_3 = {**ZERO, "scaling.zero_stage": 3}
 NF4 = {"model.quantization": "nf4"}
+TCHEBYCHEFF = {"training.scalarisation": "tchebycheff", "training.contexts_per_weight": 4}
 GROUPS = {"training.compare_across": 4}
 RANKING = {"task": "ranking"}
 HEADS = {"ranker.width": 10, "ranker.heads": 4}
@@ -39,6 +40,17 @@ HEADS = {"ranker.width": 10, "ranker.heads": 4}
         ({"scaling.workers": 9}, "scaling.workers 9 cannot share training.batch_size 8, which has 8 contexts"),
         ({"scaling.workers": 2, "scaling.min_workers": 3}, "scaling.min_workers 3 is more than scaling.workers 2"),
         ({"training.target": "rewards", "training.penalty": 0.5}, "training.penalty is for training.target labels"),
+        (
+            {"training.target": "scores", "training.scalarisation": "tchebycheff"},
+            "training.scalarisation is for training.target labels",
+        ),
+        ({**TCHEBYCHEFF, "training.penalty": 1.0}, "training.penalty is for training.scalarisation linear"),
+        ({"training.scalarisation": "tchebycheff"}, "training.scalarisation tchebycheff compares mean losses"),
+        ({**TCHEBYCHEFF, "training.batch_size": 6}, "training.batch_size 6 is not a multiple of training.contexts_per"),
+        (
+            {**GROUPS, "training.contexts_per_weight": 2},
+            "training.contexts_per_weight 2 is not",
+        ),
         ({**FSDP, **RANKING}, "scaling.strategy fsdp is for language models: set it to ddp for rankers"),
         ({**FSDP, "scaling.workers": 1}, "scaling.strategy fsdp has nothing to shard over"),
         ({**FSDP, "scaling.min_workers": 1}, "scaling.min_workers 1 leaves nothing to shard over"),
@@ -65,6 +77,9 @@ def test_impossible_combinations(changes, message):
         {**GROUPS, "training.micro_batch": 4, "scaling.workers": 2},
         {"scaling.workers": 8, "scaling.min_workers": 1},
         {"training.target": "rewards"},
+        TCHEBYCHEFF,
+        {**TCHEBYCHEFF, **RANKING},
+        {**GROUPS, "training.contexts_per_weight": 4},
         {**RANKING, "scaling.workers": 2},
         {**FSDP, "scaling.workers": 4, "scaling.min_workers": 2},
         {**ZERO, "scaling.workers": 1, "scaling.offload": "optimizer"},
