@@ -40,7 +40,8 @@ def print_plan(config: Config) -> None:
     )
     if work.memory is not None:
         work.memory.print()
-        work.memory.check()
+        if config.scaling.use_gpu:
+            work.memory.check()
 
 
 def _cost(runs: int, steps: int, cases: int, flops: float, config: Config) -> list[str]:

@@ -1,4 +1,4 @@
-"""Whether the GPUs of a cluster can hold a training of a language model, under which strategy, and what would help."""
+"""What a worker holds of a language model's training under every strategy, whether a GPU can, and what would help."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ MOST_WORKERS = 256
 
 @dataclass
 class MemoryFit:
-    """Memory of one training of a language model on one GPU of the cluster."""
+    """Memory of one training of a language model: on one GPU of the cluster, or in a worker's process without GPUs."""
 
     config: Config
     contexts: Sequence[TokenizedContext] = ()
     """Training contexts; where there are none yet, pairs of data.max_length tokens are assumed."""
-    _steps: dict[tuple[bool, int], StepMemory] = field(default_factory=dict)
+    _steps: dict[tuple[bool, int, torch.dtype], StepMemory] = field(default_factory=dict)
 
     @cached_property
     def model(self) -> Any:
@@ -43,15 +43,15 @@ class MemoryFit:
     def memory(self, config: Config) -> StepMemory:
         """Memory of a step under a changed `config` of the same base and data."""
         micro = _at_a_time(config)
-        key = (config.model.gradient_checkpointing, micro)
+        # What the workers hold, whichever machine prints it.
+        dtype = base_dtype(config, torch.device("cuda" if config.scaling.use_gpu else "cpu"))
+        key = (config.model.gradient_checkpointing, micro, dtype)
         if key not in self._steps:
-            # Plans are about GPUs, whichever machine prints them.
-            dtype = base_dtype(config, torch.device("cuda"))
             self._steps[key] = step_memory(config, self.model, self.longest(micro), dtype)
         return self._steps[key]
 
     def share(self, config: Config) -> Share:
-        """What one GPU holds under the strategy that `config` chose."""
+        """What one worker holds under the strategy that `config` chose."""
         return shares(self.memory(config), config)[name_of(config)]
 
     def longest(self, count: int) -> list[TokenizedContext]:
@@ -94,14 +94,14 @@ class MemoryFit:
         )
 
     def print(self) -> None:
-        """Prints the memory per GPU under every strategy."""
-        config = self.config
+        """Prints the memory of a worker under every strategy."""
+        config, on_gpu = self.config, self.config.scaling.use_gpu
         micro = _at_a_time(config)
         longest = self.longest(1)[0]
         memory = self.memory(config)
         by_strategy = shares(memory, config)
         chosen = name_of(config)
-        table = Table("GiB on each GPU", box=None, pad_edge=False)
+        table = Table("GiB on each GPU" if on_gpu else "GiB of main memory", box=None, pad_edge=False)
         for name in by_strategy:
             table.add_column(name + (" *" if name == chosen else ""), justify="right")
         rows = {
@@ -112,13 +112,15 @@ class MemoryFit:
         }
         for label, values in rows.items():
             table.add_row(label, *(f"{value / GIB:.1f}" for value in values))
-        limit = config.gpu.memory * GIB
-        table.add_row(
-            f"fits {config.gpu.memory:g} GiB", *("yes" if s.total <= limit else "no" for s in by_strategy.values())
-        )
+        if on_gpu:
+            limit = config.gpu.memory * GIB
+            fits = ("yes" if s.total <= limit else "no" for s in by_strategy.values())
+            table.add_row(f"fits {config.gpu.memory:g} GiB", *fits)
         console = Console()
+        worker = "GPU" if on_gpu else "worker"
         console.print(
-            f"{config.scaling.workers} GPU(s) to a training, each with {micro} contexts of {len(longest.prompt)} + "
+            f"{config.scaling.workers} {worker}(s) to a training, each with {micro} contexts of "
+            f"{len(longest.prompt)} + "
             + " + ".join(str(len(y)) for y in longest.candidates)
             + f" tokens at a time; {memory.trained / 1e6:,.1f}M trained parameters; gradient checkpointing "
             + ("on" if config.model.gradient_checkpointing else "off")

@@ -9,7 +9,8 @@ from cosdpo.preflight.step_memory import StepMemory
 
 GIB = 1 << 30
 RESERVE = 2 * GIB
-"""CUDA's context, NCCL's buffers and what the allocator cannot use: an assumption, not measured."""
+"""CUDA's context, NCCL's buffers and what the allocator cannot use; without a GPU, what the process itself takes and
+what malloc cannot use: an assumption, not measured."""
 GATHERED = 2
 """Decoder layers that are whole at a time where layers are sharded: the one that runs and the next one."""
 NF4_BYTES = 0.5 + 4 / 64
@@ -18,7 +19,7 @@ NF4_BYTES = 0.5 + 4 / 64
 
 @dataclass(frozen=True)
 class Share:
-    """Bytes on one GPU."""
+    """Bytes of one worker: on its GPU, or in its process."""
 
     strategy: str
     """ddp, fsdp, or deepspeed with its ZeRO stage."""

@@ -118,3 +118,21 @@ def test_printed_figures_are_those_of_the_shares(fit, capsys):
     assert total == [
         f"{share.total / GIB:.1f}" for share in shares(of_two.memory(of_two.config), of_two.config).values()
     ]
+
+
+def test_without_gpus_the_plan_is_of_main_memory(fit, capsys):
+    """A base in float32 instead of bfloat16, and no size of a GPU that it would have to fit."""
+    printed = {}
+    for use_gpu in (True, False):
+        of_two = fit(8, 2, scaling__workers=2, scaling__use_gpu=use_gpu)
+        of_two.print()
+        printed[use_gpu] = capsys.readouterr().out
+        printed[use_gpu, "base"] = of_two.share(of_two.config).base
+    assert printed[False, "base"] == 2 * printed[True, "base"]
+    assert "2 GPU(s) to a training" in printed[True]
+    assert "GiB on each GPU" in printed[True]
+    assert "fits 80 GiB" in printed[True]
+    assert "2 worker(s) to a training" in printed[False]
+    assert "GiB of main memory" in printed[False]
+    assert "GPU" not in printed[False]
+    assert "fits" not in printed[False]
