@@ -5,8 +5,9 @@
 A GPT-2 of 124M random weights with the real 50,257-token vocabulary, Anthropic HH pairs cut to 256 tokens, LoRA of rank
 8 on every linear module, one thread, the same pairs in batches of similar length on both sides, reference scores known
 beforehand on both sides. Each side runs in a process of its own, the sides in turn; medians over the repeats. TRL runs
-in float32 and in bfloat16 and is counted at its best. Needs trl (extra `bench`) and, in $COSDPO_TEST_DATA (default
-../shared), models/gpt2-tokenizer and data/hh. Prints a table; ends with one JSON line.
+in float32 and in bfloat16 and is counted at its best. Needs trl (extra `bench`) and models/gpt2-tokenizer and
+data/hh, in the folder that $COSDPO_TEST_DATA names or in `shared` beside the project. Prints a table; ends with one
+JSON line.
 """
 
 import argparse
@@ -51,15 +52,23 @@ def gemm_peak(dtype: "torch.dtype") -> float:
     return 2 * 2048**3 / min(times)
 
 
+def data_folder(*wanted: str) -> Path:
+    """The folder with the paths that are wanted: $COSDPO_TEST_DATA, or `shared` beside the project."""
+    project = Path(__file__).resolve().parents[1]
+    # As the tests read it: a path that is not absolute counts from the project, wherever the script was started.
+    folder = (project / os.environ.get("COSDPO_TEST_DATA", "../shared")).resolve()
+    if lacking := [part for part in wanted if not (folder / part).exists()]:
+        sys.exit(f"error: looked for {lacking[0]} in {folder}; set COSDPO_TEST_DATA to the folder that holds it")
+    return folder
+
+
 def pairs(count: int, batch: int) -> tuple[list[dict[str, str]], list["TokenizedContext"], "PreTrainedTokenizerBase"]:
     """`count` HH pairs as text and as tokens, in groups of `batch` neighbours in length, spread over all lengths."""
     from cosdpo.data.sources import load
     from cosdpo.data.tokenization import tokenize
 
-    root = Path(os.environ.get("COSDPO_TEST_DATA", "../shared"))
+    root = data_folder("models/gpt2-tokenizer", "data/hh")
     folder = root / "models" / "gpt2-tokenizer"
-    if not folder.exists():
-        sys.exit(f"error: {folder} does not exist; set COSDPO_TEST_DATA to the folder that holds models/ and data/")
     tokenizer = GPT2TokenizerFast(str(folder / "vocab.json"), str(folder / "merges.txt"))
     tokenizer.pad_token = tokenizer.eos_token
     files = ",".join(f"{name}={root}/data/hh/{name}.test.json" for name in ("helpful", "harmless"))
