@@ -55,7 +55,9 @@ class Batch:
 
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on `device`."""
-        moved: dict[str, Any] = {k: v.to(device) if hasattr(v, "to") else v for k, v in vars(self).items()}
+        moved: dict[str, Any] = {
+            k: v.to(device, non_blocking=True) if hasattr(v, "to") else v for k, v in vars(self).items()
+        }
         return Batch(**moved)
 
     def losses(self, rewards: Tensor, beta: Tensor) -> Tensor:

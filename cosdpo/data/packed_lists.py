@@ -43,9 +43,11 @@ class PackedLists:
             None if reference is None else torch.from_numpy(np.asarray(reference, dtype=np.float32)),
         )
 
-    def to(self, device: torch.device) -> PackedLists:
+    def to(self, device: torch.device, non_blocking: bool = False) -> PackedLists:
         """The same lists on `device`."""
-        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        moved: dict[str, Any] = {
+            k: v.to(device, non_blocking=non_blocking) if isinstance(v, Tensor) else v for k, v in vars(self).items()
+        }
         return PackedLists(**moved)
 
     def pad(self, values: Tensor) -> Tensor:

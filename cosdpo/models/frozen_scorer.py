@@ -18,6 +18,7 @@ from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.conditioning import AdapterState
 from cosdpo.models.log_probabilities import token_log_probabilities
 from cosdpo.models.packing import Layout, PromptCache, lay_out
+from cosdpo.models.transfer import on_device
 
 
 class FrozenScorer(nn.Module):
@@ -73,7 +74,7 @@ class FrozenScorer(nn.Module):
         layout = lay_out(lengths, [[] for _ in contexts]).to(self.device, self.embed.weight.dtype)
         layout.record = cache
         self.state.enabled = False
-        ids = torch.tensor([t for c in contexts for t in c.prompt[:-1]], device=self.device)
+        ids = on_device([t for c in contexts for t in c.prompt[:-1]], self.device)
         self._run(self.embed(ids), layout)
         return cache
 
@@ -105,9 +106,9 @@ class FrozenScorer(nn.Module):
                 ids += y[:-1]
         layout = layout.to(self.device, self.embed.weight.dtype)
         self.state.enabled, self.state.gates, self.state.rows = tuned, gates, layout.context_of_token
-        embeddings = self.embed(torch.tensor(ids, device=self.device))
+        embeddings = self.embed(on_device(ids, self.device))
         if soft is not None:
-            index = torch.tensor(soft_at, device=self.device)
+            index = on_device(soft_at, self.device)
             embeddings = embeddings.index_copy(0, index, soft.flatten(0, 1).to(embeddings.dtype))
         hidden = self._run(embeddings, layout)
 
@@ -120,12 +121,12 @@ class FrozenScorer(nn.Module):
         tokens = [y[0] for y in rows] + [t for y in rows for t in y[1:]]
         row_of_token = [*range(len(rows)), *(r for r, y in enumerate(rows) for _ in y[1:])]
         log_p = token_log_probabilities(
-            predictors, self.head.weight, getattr(self.head, "bias", None), torch.tensor(tokens, device=self.device)
+            predictors, self.head.weight, getattr(self.head, "bias", None), on_device(tokens, self.device)
         )
-        sums = log_p.new_zeros(len(rows)).index_add(0, torch.tensor(row_of_token, device=self.device), log_p)
+        sums = log_p.new_zeros(len(rows)).index_add(0, on_device(row_of_token, self.device), log_p)
         n = max(len(c.candidates) for c in contexts)
-        context = torch.tensor([b for b, c in enumerate(contexts) for _ in c.candidates], device=self.device)
-        column = torch.tensor([i for c in contexts for i in range(len(c.candidates))], device=self.device)
+        context = on_device([b for b, c in enumerate(contexts) for _ in c.candidates], self.device)
+        column = on_device([i for c in contexts for i in range(len(c.candidates))], self.device)
         return sums.new_zeros(len(contexts), n).index_put((context, column), sums)
 
     def _run(self, embeddings: Tensor, layout: Layout) -> Tensor:

@@ -19,13 +19,21 @@ from torch.autograd.function import once_differentiable
 from cosdpo.models.frozen_linear import linear
 
 CHUNK_ELEMENTS = 8 << 20
-"""Logits alive at a time: 32 MB in float32, within the last-level cache of server CPUs."""
+"""Logits alive at a time on a CPU: 32 MB in float32, within the last-level cache of servers."""
+CHUNK_ELEMENTS_ON_GPU = 64 << 20
+"""The same on a GPU, whose products want hundreds of rows for each time that they read the head."""
+
+
+def chunk_rows(head: Tensor) -> int:
+    """Tokens whose logits under a head [V, H] are alive at a time."""
+    elements = CHUNK_ELEMENTS if head.device.type == "cpu" else CHUNK_ELEMENTS_ON_GPU
+    return max(16, elements // head.shape[0])
 
 
 class _TokenLogProbabilities(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, tokens: Tensor) -> Tensor:
-        chunk = max(16, CHUNK_ELEMENTS // weight.shape[0])
+        chunk = chunk_rows(weight)
         needs_gradient = ctx.needs_input_grad[0]
         hidden = hidden.to(weight.dtype)
         result = torch.empty(len(tokens), dtype=torch.float32, device=hidden.device)
@@ -77,7 +85,7 @@ def token_divergences(hidden: Tensor, other: Tensor, weight: Tensor, bias: Tenso
         weight: [V, H] the head that both share.
         bias: [V] or None.
     """
-    chunk = max(16, CHUNK_ELEMENTS // weight.shape[0])
+    chunk = chunk_rows(weight)
     parts = []
     for start in range(0, len(hidden), chunk):
         log_p, log_q = (

@@ -100,7 +100,9 @@ class Layout:
         """On the device, with masks as what is added to attention's logits: kernels that take a boolean mask turn it
         into this once per layer and pass.
         """
-        moved: dict[str, Any] = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in vars(self).items()}
+        moved: dict[str, Any] = {
+            k: v.to(device, non_blocking=True) if isinstance(v, Tensor) else v for k, v in vars(self).items()
+        }
         for name in ("prefix_mask", "candidate_mask"):
             allowed = moved[name]
             moved[name] = torch.zeros_like(allowed, dtype=dtype).masked_fill_(~allowed, float("-inf"))

@@ -172,7 +172,7 @@ def train_together(
             if not counts:
                 part = draw.share(World(), 0, draw.group)
             batch = data.batch(part.contexts).to(device)
-            weights, beta = part.weights.to(device), part.temperatures.to(device)
+            weights, beta = (drawn.to(device, non_blocking=True) for drawn in (part.weights, part.temperatures))
             with strategy.micro_batch(last=begin + micro >= share):
                 minimised = objective.minimised(strategy, batch, weights, beta)
                 scores = strategy.score(batch.contexts, weights, beta)

@@ -21,18 +21,22 @@ class Meter:
         self._reset()
 
     def _reset(self) -> None:
-        self.sums = torch.zeros(len(self.objectives) + 2, dtype=torch.float64)
+        self.sums = torch.zeros(len(self.objectives) + 1, dtype=torch.float64)
+        self.items = 0
         self.steps = 0
         self.since = time.perf_counter()
 
     def add(self, losses: Tensor, loss: Tensor, items: int) -> None:
         """One micro-batch: losses [B, m] of its contexts, its share of the step's loss, its tokens or documents."""
-        row = torch.cat([losses.detach().sum(0), loss.detach()[None], loss.new_tensor([items])])
-        self.sums += row.cpu().double()
+        # Added up where they are: reading them back would make every micro-batch wait for its backward pass.
+        row = torch.cat([losses.detach().sum(0), loss.detach()[None]])
+        self.sums = self.sums.to(row.device, non_blocking=True) + row
+        self.items += items
 
     def line(self, world: World, clock: Clock) -> dict[str, float]:
         """The line of metrics.jsonl, and a fresh meter."""
-        sums = world.total(self.sums).tolist()
+        items = torch.tensor([self.items], dtype=torch.float64)
+        sums = world.total(torch.cat([self.sums.cpu(), items])).tolist()
         seconds = time.perf_counter() - self.since
         contexts = self.steps * self.batch_size
         means = {f"loss/{name}": total / contexts for name, total in zip(self.objectives, sums, strict=False)}

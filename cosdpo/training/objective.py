@@ -38,7 +38,7 @@ class Objective:
             preferred = preferences_across(batch.scores, self.group)
             losses = pairwise_dpo(rewards.reshape(len(preferred), -1), preferred, beta[:: self.group])
             return (losses / preferred.sum((-1, -2)).clamp(min=1)).repeat_interleave(self.group, 0)
-        return batch.losses(rewards, beta) * self.scale.to(rewards.device)
+        return batch.losses(rewards, beta) * self.scale.to(rewards.device, non_blocking=True)
 
     def minimised(
         self, strategy: Strategy, batch: Batch, weights: Tensor, beta: Tensor

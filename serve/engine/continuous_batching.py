@@ -17,6 +17,7 @@ from cosdpo.data.turns import end_tokens
 from cosdpo.errors import InputError
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio
+from cosdpo.models.transfer import on_device, to_host
 from serve.engine.attention import PrefillChunk
 from serve.engine.decoding_batch import DecodingBatch
 from serve.engine.echoes import Echoes
@@ -49,7 +50,7 @@ class ContinuousBatching:
             raise InputError("serving needs a fast tokenizer (a tokenizer.json); convert the base model's tokenizer")
         self.decoder = TokenDecoder(backend)
         self.ends = end_tokens(tokenizer, scorer.model.get_base_model())
-        self.end_ids = torch.tensor(sorted(self.ends), dtype=torch.long, device=scorer.device)
+        self.end_ids = on_device(sorted(self.ends), scorer.device, torch.long)
         self.conditioner = Conditioner(scorer)
         self.run = ModelPass(scorer)
         self.vocabulary = int(scorer.head.weight.shape[0])
@@ -58,7 +59,7 @@ class ContinuousBatching:
         self.memory = KvMemory(KvShape.of(scorer), settings.kv_tokens)
         self.prefixes = Prefixes(self.memory, settings.prefix_tokens)
         self.scheduler = Scheduler(self.memory, self.prefixes, settings)
-        self.echoes = Echoes(scorer, lambda hidden, *of: self._likely(self.run.logits(hidden), *of))
+        self.echoes = Echoes(scorer, self._told)
         self.batch: DecodingBatch | None = None
         self.stats = EngineStats(kv_tokens=settings.kv_tokens)
         self._changed = False
@@ -183,27 +184,26 @@ class ContinuousBatching:
 
     def _sample(self, batch: DecodingBatch, logits: Tensor) -> None:
         told = [i for i, s in enumerate(batch.sequences) if s.request.sampling.logprobs is not None]
-        before = logits[told] if told else None  # indexing copies, so that banned ends stay in
+        tops = [batch.sequences[i].request.sampling.logprobs or 0 for i in told]
+        told_rows = on_device(told, logits.device, torch.long)
+        before = logits[told_rows] if told else logits  # indexing copies, so that banned ends stay in
         # An empty text answers nothing.
         endless = [i for i, s in enumerate(batch.sequences) if not s.tokens or s.request.sampling.ignore_eos]
         if endless and self.ends:
-            logits[torch.tensor(endless, device=logits.device)[:, None], self.end_ids] = float("-inf")
+            logits[on_device(endless, logits.device)[:, None], self.end_ids] = float("-inf")
         lost = self.masks.apply(logits)
         draws = [float(s.uniforms[len(s.tokens)]) for s in batch.drawn]
         tokens, sound = choose(logits, batch.settings, draws)
-        likely = []
-        if before is not None:
-            likely = self._likely(
-                before, tokens[told], [batch.sequences[i].request.sampling.logprobs or 0 for i in told]
-            )
-        logprobs = dict(zip(told, likely, strict=True))
+        likely = self._likely(before, tokens[told_rows], tops) if told else ()
         batch.advance(tokens)
-        chosen, healthy = tokens.tolist(), bool(sound.all())
+        # The one wait of a step: all that the host has to know comes at once.
+        chosen, healthy, *found = to_host(tokens, sound, *likely)
+        logprobs = dict(zip(told, self._named([chosen[i] for i in told], tops, *found), strict=True)) if told else {}
         for i, (sequence, token) in enumerate(zip(list(batch.sequences), chosen, strict=True)):
             if i in lost:
                 sequence.emit(UnusableSchemaError(f"the answer cannot be held to the schema any longer: {lost[i]}"))
                 self._leave(sequence, "failed", clean=True)
-            elif not healthy and not sound[i]:
+            elif not healthy[i]:
                 sequence.emit(EngineStopped("the model computed no finite probabilities for this request"))
                 self._leave(sequence, "failed", clean=True)
             elif token in self.ends:
@@ -214,15 +214,25 @@ class ContinuousBatching:
                 if sequence.add(token, logprobs.get(i)) is not None:
                     self._leave(sequence, "finished")
 
-    def _likely(self, logits: Tensor, chosen: Tensor, top_counts: list[int]) -> list[TokenLogprob]:
-        """Log-probabilities of tokens that came, [S], and of the likeliest in their places, from logits [S, V]."""
-        own, top, ids = (t.tolist() for t in log_probabilities(logits, chosen, min(max(top_counts), self.vocabulary)))
+    def _likely(self, logits: Tensor, chosen: Tensor, top_counts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+        """`log_probabilities` of tokens that came, [S], and of the likeliest in their places, from logits [S, V]."""
+        return log_probabilities(logits, chosen, min(max(top_counts), self.vocabulary))
+
+    def _told(self, hidden: Tensor, chosen: Tensor, top_counts: list[int]) -> list[TokenLogprob]:
+        """Log-probabilities of the tokens [S] that came after hidden states [S, H]."""
+        tokens, *found = to_host(chosen, *self._likely(self.run.logits(hidden), chosen, top_counts))
+        return self._named(tokens, top_counts, *found)
+
+    def _named(
+        self, chosen: list[int], top_counts: list[int], own: list[float], top: list[list[float]], ids: list[list[int]]
+    ) -> list[TokenLogprob]:
+        """The tokens with what `_likely` found of each, its alternatives by their bytes."""
         named = self.decoder.bytes_of.named
         return [
             TokenLogprob(
                 token, "", b"", own[n], tuple((t, named(t), p) for t, p in zip(ids[n][:k], top[n][:k], strict=True))
             )
-            for n, (token, k) in enumerate(zip(chosen.tolist(), top_counts, strict=True))
+            for n, (token, k) in enumerate(zip(chosen, top_counts, strict=True))
         ]
 
     def _encoded(self, pieces: list[tuple[Prefix, PrefillChunk]]) -> None:

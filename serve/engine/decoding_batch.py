@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from cosdpo.losses import rescale
+from cosdpo.models.transfer import on_device
 from serve.engine.attention import PoolRows
 from serve.engine.kv_memory import KvMemory
 from serve.engine.sampling import SamplingSettings
@@ -60,7 +61,7 @@ class DecodingBatch:
         place = {id(row): i for i, (row, _) in enumerate(owners)}
 
         def integers(values: list[int]) -> Tensor:
-            return torch.tensor(values, dtype=torch.long, device=device)
+            return on_device(values, device, torch.long)
 
         paired = [len(sequence.rows) == 2 for sequence in sequences]
         return cls(
@@ -70,9 +71,7 @@ class DecodingBatch:
             sequence_of_row=integers([s for _, s in owners]),
             lead=integers([place[id(sequence.rows[0])] for sequence in sequences]),
             base=integers([place[id(sequence.rows[-1])] for sequence in sequences]),
-            ratios=torch.tensor(
-                [[s.ratio if pair else 1.0] for s, pair in zip(sequences, paired, strict=True)], device=device
-            ),
+            ratios=on_device([[s.ratio if pair else 1.0] for s, pair in zip(sequences, paired, strict=True)], device),
             gates=torch.stack([row.conditioning.gates for row, _ in owners]),
             tuned=any(row.conditioning.key for row, _ in owners),
             tokens=integers([(sequences[s].tokens or sequences[s].request.prompt)[-1] for _, s in owners]),

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.models.language_scorer import LanguageScorer
-from cosdpo.models.log_probabilities import CHUNK_ELEMENTS
+from cosdpo.models.log_probabilities import chunk_rows
+from cosdpo.models.transfer import on_device
 from serve.engine.requests import TokenLogprob
 from serve.engine.sequence import Sequence
 
@@ -58,15 +59,15 @@ class Echoes:
         # An infinite temperature has no ratios; the base, which it stands for, reads none.
         trained = self.scorer.card.trained_temperature
         betas = [r.temperature if c != float("inf") else trained for r in requests]
-        weights = torch.tensor([r.weights for r in requests], dtype=torch.float32, device=device)
-        predictors = self.scorer.predictors(contexts, weights, torch.tensor(betas, device=device), c)
+        weights = on_device([r.weights for r in requests], device, torch.float32)
+        predictors = self.scorer.predictors(contexts, weights, on_device(betas, device), c)
         of_prompt: list[list[TokenLogprob]] = []
         at = len(requests)
         for b, (request, rest) in enumerate(zip(requests, rests, strict=True)):
             hidden = torch.cat([predictors[b : b + 1], predictors[at : at + len(rest) - 1]])
             at += len(rest) - 1
-            chosen = torch.tensor(rest, device=device)
-            chunk = max(16, CHUNK_ELEMENTS // self.scorer.head.weight.shape[0])
+            chosen = on_device(rest, device)
+            chunk = chunk_rows(self.scorer.head.weight)
             top = request.sampling.logprobs or 0
             pieces = [
                 self.tell(h, y, [top] * len(y)) for h, y in zip(hidden.split(chunk), chosen.split(chunk), strict=True)

@@ -17,6 +17,7 @@ import torch
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from cosdpo.models.transfer import on_device
 from serve.engine.requests import UnusableSchemaError
 
 if TYPE_CHECKING:
@@ -140,11 +141,12 @@ class TokenMasks:
             return {}
         rows = self._rows
         forbidden, lost = self._found.result()
-        forbidden = forbidden.to(logits.device)
+        forbidden = forbidden.to(logits.device, non_blocking=True)
         if len(rows) == len(logits):
             logits.masked_fill_(forbidden, float("-inf"))
         else:
-            logits[rows] = logits[rows].masked_fill(forbidden, float("-inf"))
+            chosen = on_device(rows, logits.device)
+            logits[chosen] = logits[chosen].masked_fill(forbidden, float("-inf"))
         return {rows[n]: reason for n, reason in lost.items()}
 
     def _find(self, grammars: list[Grammar]) -> tuple[Tensor, dict[int, str]]:

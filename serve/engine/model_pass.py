@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cosdpo.models.language_scorer import LanguageScorer
+from cosdpo.models.transfer import on_device
 from serve.engine.adapters import Adapters
 from serve.engine.attention import PrefillChunk, StepAttention
 from serve.engine.decoding_batch import DecodingBatch
@@ -49,7 +50,7 @@ class ModelPass:
                 soft.append((at + chunk.soft_at, chunk.soft))
             at = chunk.span.stop
         if chunks:
-            ids.append(torch.tensor([token for s in chunks for token in s.ids], device=self.device))
+            ids.append(on_device([token for s in chunks for token in s.ids], self.device))
             positions += [torch.arange(s.start, s.start + len(s.ids), device=self.device) for s in chunks]
             gates.append(_gates([s.conditioning for s in chunks], [len(s.ids) for s in chunks]))
         tuned = (batch is not None and batch.tuned) or any(chunk.conditioning.key for chunk in chunks)
@@ -102,7 +103,7 @@ class ModelPass:
 def _gates(conditionings: Items[RowConditioning], counts: Items[int]) -> Tensor:
     """Gates of tokens, [T, layers, rank]: conditioning i is that of `counts[i]` tokens in a row."""
     each = torch.stack([conditioning.gates for conditioning in conditionings])
-    return each.repeat_interleave(torch.tensor(counts, device=each.device), 0)
+    return each.repeat_interleave(on_device(counts, each.device), 0, output_size=sum(counts))
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

@@ -42,12 +42,11 @@ class Conditioner:
     def at(self, weights: tuple[float, ...], temperature: tuple[float, ...]) -> RowConditioning:
         """The trained model at these weights; only a temperature-conditioned one reads the temperatures' ratios."""
         scorer = self.scorer
-        w = torch.tensor([weights], dtype=torch.float32, device=scorer.device)
-        beta = torch.tensor([temperature], dtype=torch.float32, device=scorer.device)
+        w, beta = (torch.tensor([values], dtype=torch.float32) for values in (weights, temperature))
         conditions = scorer.conditions(w, beta)
-        soft, gates = scorer.soft_and_gates(conditions)
+        soft, gates = scorer.soft_and_gates(conditions.to(scorer.device, non_blocking=True))
         return RowConditioning(
-            key=conditions.cpu().numpy().tobytes(),
+            key=conditions.numpy().tobytes(),
             gates=self.ones if gates is None else gates[0],
             soft=None if soft is None else soft[0],
         )

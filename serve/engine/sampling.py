@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from cosdpo.arrays import Floats
+from cosdpo.models.transfer import on_device
 from serve.engine.requests import SamplingParams
 
 NUCLEUS = 256
@@ -40,6 +41,8 @@ class SamplingSettings:
     """[R, 1] log of min_p: how far below the likeliest token's a logit may lie."""
     filtered: bool
     """Whether any row has top_k, top_p or min_p."""
+    most: int
+    """Likeliest tokens among which every row's top_k and top_p surely end."""
 
     @classmethod
     def of(cls, rows: list[SamplingParams], vocabulary: int, device: torch.device) -> SamplingSettings:
@@ -47,18 +50,19 @@ class SamplingSettings:
         drawn = [(i, row) for i, row in enumerate(rows) if row.temperature > 0]
 
         def column(values: list[float] | list[int], dtype: torch.dtype) -> Tensor:
-            return torch.tensor(values, dtype=dtype, device=device)[:, None]
+            return on_device(values, device, dtype)[:, None]
 
         top_k = [min(row.top_k or vocabulary, vocabulary) for _, row in drawn]
         top_p = [row.top_p for _, row in drawn]
         min_p = [row.min_p for _, row in drawn]
         return cls(
-            sampled=torch.tensor([i for i, _ in drawn], dtype=torch.long, device=device),
+            sampled=on_device([i for i, _ in drawn], device, torch.long),
             temperature=column([row.temperature for _, row in drawn], torch.float32),
             top_k=column(top_k, torch.long),
             top_p=column(top_p, torch.float32),
             min_logit=column(min_p, torch.float32).log(),
             filtered=any(k < vocabulary for k in top_k) or any(p < 1 for p in top_p) or any(min_p),
+            most=max((k for k, p in zip(top_k, top_p, strict=True) if k < vocabulary or p < 1), default=1),
         )
 
 
@@ -76,11 +80,11 @@ def choose(logits: Tensor, settings: SamplingSettings, draws: list[float]) -> tu
         x, top = (t if everyone else t.index_select(0, settings.sampled) for t in (logits, best[:, None]))
         x = x.sub_(top).div_(settings.temperature)
         if settings.filtered:
-            threshold = _threshold(x, settings.top_k, settings.top_p).maximum(settings.min_logit)
+            threshold = _threshold(x, settings).maximum(settings.min_logit)
             x = x.masked_fill_(x < threshold, float("-inf"))
         cumulative = x.exp_().cumsum(-1)
         total = cumulative[:, -1:]
-        u = torch.tensor(draws, dtype=torch.float32, device=logits.device)[:, None]
+        u = on_device(draws, logits.device, torch.float32)[:, None]
         # Strictly below the total, so that the token found always has some probability.
         passed = torch.searchsorted(cumulative, torch.minimum(u * total, total * (1 - 2**-23)), right=True)
         # A row of nan finds nothing; it is not sound, and its token is not used.
@@ -88,13 +92,14 @@ def choose(logits: Tensor, settings: SamplingSettings, draws: list[float]) -> tu
     return tokens, sound
 
 
-def _threshold(x: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
+def _threshold(x: Tensor, settings: SamplingSettings) -> Tensor:
     """The smallest logit of each row that top_k, then top_p, leave, [R, 1]; ties with it stay.
 
     top_p keeps the fewest likeliest tokens, of those that top_k left, whose probabilities reach it.
     """
-    vocabulary = x.shape[1]
-    width = min(NUCLEUS, vocabulary)
+    vocabulary, top_k, top_p = x.shape[1], settings.top_k, settings.top_p
+    # Whether the first look was enough is asked of the device: sorting more costs it less than an answer.
+    width = min(NUCLEUS, vocabulary) if x.device.type == "cpu" else settings.most
     unlimited = (top_k >= vocabulary) & (top_p >= 1)
     everything = x.exp().sum(-1, keepdim=True)
     while True:
@@ -104,7 +109,7 @@ def _threshold(x: Tensor, top_k: Tensor, top_p: Tensor) -> Tensor:
         total = torch.where(top_k > width, everything, weights.sum(-1, keepdim=True))
         kept = ((weights.cumsum(-1) - weights < top_p * total) & (ranks < top_k)).sum(-1, keepdim=True)
         enough = (kept < width) | (top_k <= width) | unlimited
-        if width == vocabulary or bool(enough.all()):
+        if width >= settings.most or bool(enough.all()):
             break
         width = min(8 * width, vocabulary)
     return torch.where(unlimited, float("-inf"), top.gather(1, kept.clamp_min(1) - 1))

@@ -14,6 +14,7 @@ from cosdpo.errors import InputError
 from cosdpo.models.base import context_length
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.temperature import ratio
+from cosdpo.models.transfer import on_device
 from serve.engine.requests import Scores
 
 
@@ -55,8 +56,8 @@ class Scoring:
         c = ratio(np.asarray(self.temperature), scorer.card.trained_temperature)
         # An infinite temperature has no ratios; the base, which it stands for, reads none.
         beta = self.temperature if c != float("inf") else scorer.card.trained_temperature
-        w = torch.tensor([self.weights], dtype=torch.float32, device=scorer.device)
-        t = torch.tensor([beta], dtype=torch.float32, device=scorer.device)
+        w = on_device([self.weights], scorer.device, torch.float32)
+        t = on_device([beta], scorer.device, torch.float32)
         self.base += scorer.reference(contexts)[0].tolist()
         self.tuned += scorer.rescaled(contexts, w, t, c)[0].tolist() if c != float("inf") else self.base[done:]
         return end == len(self.candidates)
