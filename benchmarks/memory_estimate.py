@@ -75,8 +75,6 @@ def measure(name: str, checkpointing: bool) -> int:
     case.model._attn_implementation = ATTENTION
     base = freeze(AutoModelForCausalLM.from_config(case.model))
     scorer = LanguageScorer.create(config, base)
-    if checkpointing:
-        base.activation_checkpointing_enable({"use_reentrant": False})
     optimizer, weights = optimizer_for(scorer, config), torch.rand(case.contexts, 2)
     scorer.train()
     for _ in range(2):

@@ -21,14 +21,15 @@ Prompt = tuple[int, ...]
 def plain_base(scorer: LanguageScorer) -> Any:
     """The base without peft's layers, with transformers' own attention: what others would serve."""
     config = type(scorer.body.config).from_dict(scorer.body.config.to_dict())
-    model = AutoModelForCausalLM.from_config(config, attn_implementation="sdpa").eval()
+    with scorer.device:
+        model = AutoModelForCausalLM.from_config(config, dtype=scorer.embed.weight.dtype, attn_implementation="sdpa")
     weights = {
         name.replace(".base_layer", ""): value
         for name, value in scorer.model.get_base_model().state_dict().items()
         if ".lora_" not in name
     }
-    model.load_state_dict(weights)
-    return freeze(model)
+    model.load_state_dict(weights, assign=True)  # the same memory
+    return freeze(model.eval())
 
 
 @torch.inference_mode()
@@ -36,7 +37,7 @@ def one_at_a_time(model: Any, prompts: Sequence[Prompt], tokens: int) -> int:
     """transformers' generate, request after request."""
     made = 0
     for prompt in prompts:
-        ids = torch.tensor([prompt])
+        ids = torch.tensor([prompt], device=model.device)
         out = model.generate(
             ids, attention_mask=torch.ones_like(ids), max_new_tokens=tokens, do_sample=True, top_k=0, pad_token_id=0
         )
@@ -55,8 +56,8 @@ def static_by_generate(model: Any, prompts: Sequence[Prompt], lengths: Sequence[
     made = 0
     for rows, wanted in batches(prompts, lengths):
         longest = max(map(len, rows))
-        ids = torch.tensor([[0] * (longest - len(r)) + list(r) for r in rows])
-        mask = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in rows])
+        ids = torch.tensor([[0] * (longest - len(r)) + list(r) for r in rows], device=model.device)
+        mask = torch.tensor([[0] * (longest - len(r)) + [1] * len(r) for r in rows], device=model.device)
         out = model.generate(
             ids, attention_mask=mask, max_new_tokens=max(wanted), do_sample=True, top_k=0, pad_token_id=0
         )
@@ -82,9 +83,9 @@ def bare_forward(model: Any, prompts: Sequence[Prompt], tokens: int, static: boo
     """The prompts at once, then a token per row and pass; prompts are of one length, tokens any."""
     rows, length = len(prompts), len(prompts[0])
     cache = StaticCache(model.config, max_cache_len=length + tokens) if static else DynamicCache(config=model.config)
-    model(torch.tensor(prompts), past_key_values=cache, use_cache=True, logits_to_keep=1)
-    token = torch.ones(rows, 1, dtype=torch.long)
+    model(torch.tensor(prompts, device=model.device), past_key_values=cache, use_cache=True, logits_to_keep=1)
+    token = torch.ones(rows, 1, dtype=torch.long, device=model.device)
     for step in range(1, tokens):
-        position = torch.full((1, 1), length + step - 1)
+        position = torch.full((1, 1), length + step - 1, device=model.device)
         model(token, past_key_values=cache, use_cache=True, position_ids=position)
     return rows * tokens

@@ -150,6 +150,13 @@ def decoder_layers(body: Any) -> nn.ModuleList:
     return next(child for child in body.children() if isinstance(child, nn.ModuleList))
 
 
+def checkpoint_activations(base: Any) -> None:
+    """Has every decoder layer compute its activations again in the backward pass."""
+    # transformers before 5.20 has it under its old name, which later ones warn about.
+    enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+
+
 def freeze(model: Any) -> Any:
     """Takes gradients and dropout from a base: preference optimisation compares likelihoods, and noise in the tuned
     model alone would bias the comparison with the reference.

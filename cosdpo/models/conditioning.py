@@ -29,8 +29,10 @@ class HyperPrompt(nn.Module):
     def __init__(self, tokens: int, hidden_size: int, conditions: int, scale: Tensor | float) -> None:
         """`scale` is the standard deviation of the base's own token embeddings, where P_0 and A start."""
         super().__init__()
-        self.offset = nn.Parameter(torch.randn(tokens, hidden_size) * scale)
-        self.slope = nn.Parameter(torch.randn(conditions, tokens, hidden_size) * scale)
+        # A base in 4 bits is on the GPU before anything is built on it, one that is only checked on no device.
+        place = scale.device if isinstance(scale, Tensor) else None
+        self.offset = nn.Parameter(torch.randn(tokens, hidden_size, device=place) * scale)
+        self.slope = nn.Parameter(torch.randn(conditions, tokens, hidden_size, device=place) * scale)
 
     def forward(self, conditions: Tensor) -> Tensor:
         """Soft tokens [B, k, H] for conditions [B, c]."""

@@ -28,7 +28,7 @@ from cosdpo.data.tokenization import TokenizedContext
 from cosdpo.errors import InputError
 from cosdpo.losses import rescale
 from cosdpo.models.adapter_settings import ADAPTERS, adapter_file, read_adapter_settings, rename_adapters
-from cosdpo.models.base import load_base, load_config, skeleton
+from cosdpo.models.base import checkpoint_activations, load_base, load_config, skeleton
 from cosdpo.models.cards import LanguageCard
 from cosdpo.models.check import check_architecture
 from cosdpo.models.conditioning import EndAdapter, Gates, HyperPrompt, attach, attach_ends
@@ -73,8 +73,7 @@ class LanguageScorer(FrozenScorer):
         conditions = len(card.objectives) * (2 if card.temperature_conditioned else 1)
         width = self.embed.weight.shape[1]
         rank = model.peft_config["default"].r
-        self.prompt = None
-        self.gates = None
+        self.prompt, self.gates = None, None
         if card.conditioning in ("hyper_prompt", "both"):
             # Gemma's embeddings are multiplied by a constant as they are looked up.
             scale = self.embed.weight.float().std() * getattr(self.embed, "scalar_embed_scale", 1.0)
@@ -99,6 +98,8 @@ class LanguageScorer(FrozenScorer):
             fan_in_fan_out=any(isinstance(module, Conv1D) for module in base.modules()),
         )
         check_adapters(config, base)
+        if config.model.gradient_checkpointing:
+            checkpoint_activations(base)
         scorer = cls(get_peft_model(base, lora), LanguageCard.of(config))
         if scorer.gates is not None:
             scorer.gates.deal(config.model.shared_ranks)

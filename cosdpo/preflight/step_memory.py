@@ -81,8 +81,6 @@ def _measured(config: Config, model: Any, contexts: Sequence[TokenizedContext], 
     with torch.device("meta"):
         base = freeze(AutoModelForCausalLM.from_config(model, dtype=dtype, trust_remote_code=False))
         scorer = LanguageScorer.create(config, base)
-    if config.model.gradient_checkpointing:
-        base.activation_checkpointing_enable({"use_reentrant": False})
     # Layouts are made of real index arrays, which the mode takes in as they come.
     with FakeTensorMode(allow_non_fake_inputs=True):
         _make_fake(scorer)

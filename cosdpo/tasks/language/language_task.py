@@ -285,8 +285,6 @@ def _create(config: Config, device: torch.device, chat: bool = False) -> Languag
     scorer.card = scorer.card.model_copy(update={"chat": chat})
     if config.training.start:
         scorer.start_from(Path(config.training.start))
-    if config.model.gradient_checkpointing:
-        base.activation_checkpointing_enable({"use_reentrant": False})
     return scorer.to(device)
 
 
