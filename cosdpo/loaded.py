@@ -9,7 +9,6 @@ cosdpo.load("runs/ltr/checkpoint").at(quality=1).rank(features)      # a ranker
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -26,10 +25,10 @@ from cosdpo.data.tokenization import TokenizedContext, tokenize_chat, tokenize_p
 from cosdpo.data.turns import ChatTemplate, Message, chat_template, end_tokens
 from cosdpo.errors import InputError
 from cosdpo.evaluation.choosing import KNEE, ChosenPoint, choose
-from cosdpo.evaluation.front import Front, Point
+from cosdpo.evaluation.front import Front, Point, front_path
 from cosdpo.export import ExportSettings, export
 from cosdpo.models.base import load_tokenizer
-from cosdpo.models.cards import CARD
+from cosdpo.models.cards import RankingCard, checkpoint_folder, read_card
 from cosdpo.models.generation import decode, generate
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.ranking_scorer import RankingScorer
@@ -54,13 +53,7 @@ def load(place: str | Path, device: str = "", dtype: torch.dtype | None = None, 
     """
     folder = _folder(place)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        task = json.loads((folder / CARD).read_bytes())["task"]
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(
-            f"{place} holds no checkpoint (no readable {CARD}); give the checkpoint folder of a run"
-        ) from None
-    if task == "ranking":
+    if isinstance(read_card(folder), RankingCard):
         return LoadedFront(folder, RankingScorer.load(folder, device))
     wanted = dtype or (torch.bfloat16 if device.startswith("cuda") else torch.float32)
     return LoadedFront(folder, LanguageScorer.load(folder, wanted, device, base), base)
@@ -69,13 +62,10 @@ def load(place: str | Path, device: str = "", dtype: torch.dtype | None = None, 
 def _folder(place: str | Path) -> Path:
     folder = Path(place).expanduser()
     if folder.is_dir():
-        return folder if (folder / CARD).exists() else folder / "checkpoint"
+        return checkpoint_folder(folder)
     if folder.exists() or str(place).startswith((".", "/", "~")) or str(place).count("/") != 1:
         raise InputError(f"{place}: no such folder; give the checkpoint folder of a run")
-    hub.require(str(place), "model", "give the checkpoint folder of a run")
-    from huggingface_hub import snapshot_download
-
-    return _folder(snapshot_download(str(place)))
+    return checkpoint_folder(hub.download(str(place), "give the checkpoint folder of a run"))
 
 
 class LoadedFront:
@@ -102,8 +92,8 @@ class LoadedFront:
     @cached_property
     def front(self) -> Front | None:
         """What the run measured; None where it left no front.json beside its checkpoint or in it."""
-        places = (self.folder / "front.json", self.folder.resolve().parent / "front.json")
-        return next((Front.load(path) for path in places if path.exists()), None)
+        path = front_path(self.folder)
+        return Front.load(path) if path.exists() else None
 
     @property
     def points(self) -> list[Point]:

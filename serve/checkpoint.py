@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from cosdpo.errors import InputError
-from cosdpo.evaluation.front import Front
-from cosdpo.models.adapter_settings import ADAPTERS, adapter_file
-from cosdpo.models.cards import CARD, LanguageCard, RankingCard
+from cosdpo.evaluation.front import Front, front_path
+from cosdpo.models.adapter_settings import adapter_file
+from cosdpo.models.cards import CARD, ConditionedCard, LanguageCard, RankingCard
 from serve.http.schema import ModelSent
 
 Task = Literal["language", "ranking"]
-WEIGHTS: Mapping[Task, tuple[str, ...]] = {
-    "language": (ADAPTERS, "conditioning.safetensors"),
-    "ranking": ("model.safetensors",),
-}
+SERVED: Mapping[Task, type[ConditionedCard]] = {"language": LanguageCard, "ranking": RankingCard}
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt")
 
 
@@ -38,13 +35,12 @@ def task_of(folder: Path) -> Task:
         near = folder / "checkpoint"
         mend = f"give {near}" if (near / CARD).exists() else "give the checkpoint folder of a run"
         raise InputError(f"checkpoint {folder} has no readable {CARD}; {mend}") from None
-    served = next((known for known in WEIGHTS if known == task), None)
+    served = next((known for known in SERVED if known == task), None)
     if served is None:
         raise InputError(f"checkpoint {folder} is that of a {task} model; give one with trade-offs")
     if pickle := next((path for pattern in PICKLES for path in folder.glob(pattern)), None):
         raise InputError(f"checkpoint {folder} holds {pickle.name}, perhaps a pickle; only safetensors are served")
-    there = {ADAPTERS: adapter_file(folder, ADAPTERS)}
-    if missing := [name for name in WEIGHTS[served] if not there.get(name, folder / name).is_file()]:
+    if missing := [name for name in SERVED[served].files if not adapter_file(folder, name).is_file()]:
         raise InputError(f"checkpoint {folder} lacks {missing[0]}; give a whole checkpoint")
     return served
 
@@ -115,7 +111,7 @@ def created(folder: Path) -> int:
 def front(folder: Path) -> Front | None:
     """The front of the run that the checkpoint belongs to; None where it has none that can be read."""
     try:
-        return Front.load(folder.resolve().parent / "front.json")
+        return Front.load(front_path(folder))
     except InputError:
         return None
 

@@ -64,10 +64,21 @@ ACROSS = "--training.compare_across 4"
     (f"{ACROSS} --data.comparisons rankings", "set data.comparisons pairwise"),
     ("--seed -1", "--seed: expected integer >= 0"),
     ("--evaluation.scorers '{cheap: brevity}'", "evaluation.scorers names ['cheap']"),
+    ("--hub.push front", "--hub.push: 'front' is no name on the hub; give OWNER/NAME"),
+    ("--hub.push alice/front", "hub.push needs the hub, which HF_HUB_OFFLINE keeps off; unset it"),
     ("--evaluation.scorers '{kind: kindness, short: brevity}'", "there is no scorer 'kindness'"),
 ])  # fmt: skip
 def test_options(jobs, options, line, says):
     assert says in jobs.refusal(options, line)
+
+
+@pytest.mark.parametrize(("job", "says"), [
+    ("compare", "leave it out, and push one of the run folders by python -m cosdpo.hub"),
+    ("sweep", "leave it out, and push that of the best trial by python -m cosdpo.hub"),
+])  # fmt: skip
+def test_only_a_run_is_pushed(jobs, options, job, says):
+    line = "--hub.push alice/front --sweep.space '{training.alpha: \"uniform(0.2, 2)\"}'"
+    assert f"hub.push is for a run with one checkpoint: {says}" in jobs.refusal(options, line, job)
 
 
 @pytest.mark.parametrize(("changes", "says"), [

@@ -13,7 +13,7 @@ from cosdpo.config.build import BuildConfig
 from cosdpo.config.data import DataConfig
 from cosdpo.config.evaluation import EvaluationConfig, GridConfig
 from cosdpo.config.experiment import BaselineConfig, ComparisonConfig, MethodName, SweepConfig
-from cosdpo.config.scaling import GpuConfig, ScalingConfig, TrackingConfig
+from cosdpo.config.scaling import GpuConfig, HubConfig, ScalingConfig, TrackingConfig
 from cosdpo.config.section import LocalPath, NonNegative, Rate, Section
 from cosdpo.config.training import ModelConfig, RankerConfig, TrainingConfig
 
@@ -60,6 +60,7 @@ class Config(Section):
     comparison: ComparisonConfig = ComparisonConfig()
     sweep: SweepConfig = SweepConfig()
     tracking: TrackingConfig = TrackingConfig()
+    hub: HubConfig = HubConfig()
 
     @model_validator(mode="after")
     def _goes_together(self) -> Self:

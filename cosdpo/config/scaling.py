@@ -1,4 +1,4 @@
-"""The cluster that a run is spread over, and the trackers that follow it."""
+"""The cluster that a run is spread over, the trackers that follow it, and the hub that it goes to."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cosdpo.config.section import Location, NonNegative, Positive, Rate, Section
+from cosdpo.config.section import HubName, Location, NonNegative, Positive, Rate, Section
 
 
 class ScalingConfig(Section):
@@ -74,3 +74,13 @@ class TrackingConfig(Section):
     """MLflow tracking address, such as http://host:5000 or sqlite:////folder/mlflow.db; empty turns it off."""
     wandb: str = ""
     """Weights & Biases project; empty turns it off. WANDB_MODE=offline keeps its files in the run folder."""
+
+
+class HubConfig(Section):
+    """The Hugging Face hub, for a run that is shared when it has ended."""
+
+    push: HubName = ""
+    """Name of the model, OWNER/NAME, that checkpoint, front and a model card are pushed to when a conditioned run has
+    ended; empty pushes nothing. A push that fails costs the run nothing (python -m cosdpo.hub)."""
+    private: bool = False
+    """Keep it private; otherwise it is what OWNER's models are by default."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -9,11 +10,23 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from cosdpo.config.named_keys import keys_of
+from cosdpo.errors import InputError
 from cosdpo.files import local_path
 
 Positive = Annotated[int, Field(ge=1)]
 NonNegative = Annotated[int, Field(ge=0)]
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_HUB_NAME = re.compile(r"(?!.*(?:--|\.\.|\.git$))\b[\w.-]+\b/\b[\w.-]{1,96}\b", re.ASCII)
+
+
+def _hub_name(name: str) -> str:
+    if name and not _HUB_NAME.fullmatch(name):
+        raise InputError(f"{name!r} is no name on the hub; give OWNER/NAME, of letters, digits, -, _ and .")
+    return name
+
+
+HubName = Annotated[str, AfterValidator(_hub_name)]
+"""Of a model on the Hugging Face hub, such as alice/front; empty for none."""
 LocalPath = Annotated[Path, AfterValidator(local_path)]
 """~ is the home folder."""
 Location = Annotated[str, AfterValidator(lambda text: str(local_path(Path(text))) if text.startswith("~") else text)]

@@ -48,9 +48,14 @@ def read(location: str, columns: frozenset[str]) -> Records:
         if not shards:
             raise InputError(f"{location} matches no file; mend the pattern in data.train or data.validation")
         return Records.joined(location, [_local(Path(shard), shard, columns) for shard in shards])
-    if path.name.endswith(SUFFIXES) or location.startswith(("/", ".", "~")) or path.exists():
-        return _local(path, location, columns)
-    return _hub(location, columns)
+    return _hub(location, columns) if on_hub(location) else _local(path, location, columns)
+
+
+def on_hub(location: str) -> bool:
+    """Whether a location of `read` is a dataset of the hub."""
+    path = Path(location).expanduser()
+    here = path.exists() or path.name.endswith(SUFFIXES) or location.startswith(("/", ".", "~"))
+    return not here and not any(sign in location for sign in "*?")
 
 
 def _local(path: Path, location: str, columns: frozenset[str]) -> Records:

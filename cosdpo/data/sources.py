@@ -37,7 +37,7 @@ def load(location: str, objectives: Sequence[str], data: DataConfig, template: C
     """
     if not location:
         raise InputError("no preferences given; set data.train to a hub dataset or " + LOCAL)
-    named = _split(location)
+    named = by_objective(location)
     if named:
         unknown = [name for name in objectives if name not in named]
         if unknown:
@@ -47,7 +47,7 @@ def load(location: str, objectives: Sequence[str], data: DataConfig, template: C
     return _load(location, objectives, data, template, None)
 
 
-def _split(location: str) -> dict[str, str]:
+def by_objective(location: str) -> dict[str, str]:
     """Sources by objective, empty if the location is one plain source."""
     pairs = [part.strip().partition("=") for part in location.split(",")]
     if Path(location).exists() or not (pairs[0][1] and re.fullmatch(r"[\w-]+", pairs[0][0])):

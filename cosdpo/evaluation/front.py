@@ -13,10 +13,10 @@ import numpy.typing as npt
 from pydantic import ValidationError
 
 from cosdpo.errors import InputError, first_wrong
-from cosdpo.evaluation.front_file import Front, Main, Point, main_metric
+from cosdpo.evaluation.front_file import Front, Main, Point, front_path, main_metric
 from cosdpo.evaluation.metric import Measured, Metric, summarise
 
-__all__ = ["Front", "Main", "Measured", "Metric", "Point", "build", "main_metric", "mean_over_folds"]
+__all__ = ["Front", "Main", "Measured", "Metric", "Point", "build", "front_path", "main_metric", "mean_over_folds"]
 
 
 def build(

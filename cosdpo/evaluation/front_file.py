@@ -196,6 +196,12 @@ class Front(BaseModel):
             raise InputError(f"{path} is no front, {first_wrong(error)}; evaluate the run again") from None
 
 
+def front_path(checkpoint: Path) -> Path:
+    """Where the front.json is of the run whose checkpoint folder is `checkpoint`: beside it, or in it as on the hub."""
+    within = checkpoint / "front.json"
+    return within if within.exists() else checkpoint.resolve().parent / "front.json"
+
+
 _PREFERRED = ("accuracy", "ndcg@10", "reward", "loss")
 
 

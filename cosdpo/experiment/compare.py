@@ -51,6 +51,7 @@ def located(config: Config) -> Config:
 
 def check(config: Config) -> None:
     """What can be refused before any data is read."""
+    job_checks.check_no_push(config, "leave it out, and push one of the run folders by python -m cosdpo.hub")
     for what in ("methods", "seeds", "budgets"):
         chosen = getattr(config.comparison, what)
         if not chosen:

@@ -10,6 +10,7 @@ import sys
 from functools import reduce
 from pathlib import Path
 
+from cosdpo import hub_check
 from cosdpo.config import Config
 from cosdpo.config.named_keys import keys_of
 from cosdpo.errors import MASK, InputError
@@ -50,6 +51,14 @@ def check(config: Config) -> None:
         storage.check(config)
         cluster.check_devices(config)
         trackers.check(config)
+        if config.hub.push:
+            hub_check.require_token("hub.push")
+
+
+def check_no_push(config: Config, mend: str) -> None:
+    """Refuses hub.push where there is more than one checkpoint."""
+    if config.hub.push and not config.plan:
+        raise InputError(f"hub.push is for a run with one checkpoint: {mend}")
 
 
 def check_credentials(config: Config) -> None:

@@ -54,6 +54,7 @@ def _conditioned(config: Config) -> Iterator[RunResult]:
     if len(cases) == 1:
         yield _lone(cases[0])
         return
+    job_checks.check_no_push(config, "name a fold by data.fold")
     for case in cases:
         # Read and dropped again: what is wrong with the last fold shall not show after hours on the others.
         task_of(case.config).prepare(case.config)

@@ -49,8 +49,9 @@ class AdapterSettings(BaseModel):
 
 
 def adapter_file(folder: Path, name: str) -> Path:
-    """The file ADAPTERS or SETTINGS of the checkpoint in `folder`, by whichever name it has."""
-    return next((path for path in (folder / name, folder / _BEFORE[name]) if path.exists()), folder / name)
+    """A file of the checkpoint in `folder`, by whichever name it has."""
+    before = folder / _BEFORE.get(name, name)
+    return folder / name if (folder / name).exists() or not before.exists() else before
 
 
 def rename_adapters(folder: Path) -> None:

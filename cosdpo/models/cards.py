@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -24,6 +25,8 @@ class Card(BaseModel):
 
     kind: ClassVar[str]
     """What messages call a model with such a card."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """What a checkpoint holds besides the card; earlier versions had other names for adapters."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -64,6 +67,7 @@ class LanguageCard(ConditionedCard):
     """The card of a conditioned language model."""
 
     kind = "conditioned language model"
+    files = ("adapters.json", "adapters.safetensors", "conditioning.safetensors")
     task: Literal["language"] = "language"
     base: str
     conditioning: Literal["hyper_prompt", "gated_lora", "both", "none"]
@@ -136,6 +140,7 @@ class RankingCard(ConditionedCard):
     """The card of a conditioned ranker."""
 
     kind = "conditioned ranker"
+    files = ("model.safetensors",)
     task: Literal["ranking"] = "ranking"
     base: BaseCard
     auxiliary: dict[str, Positive]
@@ -144,3 +149,28 @@ class RankingCard(ConditionedCard):
     parametrisation: Literal["augmentation", "scratch"]
     conditioning: Literal["concatenation", "gates", "both", "none"]
     network: NetworkCard
+
+
+_BY_TASK: dict[str, type[LanguageCard] | type[RankingCard]] = {"language": LanguageCard, "ranking": RankingCard}
+
+
+def checkpoint_folder(place: Path) -> Path:
+    """The checkpoint folder that `place` is, or that it has as a run folder."""
+    return place if (place / CARD).exists() else place / "checkpoint"
+
+
+def read_card(folder: Path) -> LanguageCard | RankingCard:
+    """The card of the conditioned model in `folder`, of whichever task.
+
+    Raises:
+        InputError: there is no such model.
+    """
+    try:
+        task = json.loads((folder / CARD).read_bytes())["task"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{folder} holds no checkpoint (no readable {CARD}); give the checkpoint folder of a run"
+        ) from None
+    if not isinstance(task, str) or task not in _BY_TASK:
+        raise InputError(f"{folder} is the checkpoint of a {task} model; give one with trade-offs")
+    return _BY_TASK[task].read(folder)

@@ -11,6 +11,7 @@ from cosdpo.experiment.results.build_result import BuildResult
 from cosdpo.experiment.results.comparison_result import ComparisonResult
 from cosdpo.experiment.results.run_result import RunResult
 from cosdpo.experiment.sweep.sweep_result import BEST, SweepResult
+from cosdpo.hub import push_run
 from cosdpo.reports.build_page import write_build
 from cosdpo.reports.comparison_page import write_comparison
 from cosdpo.reports.narrative import behind
@@ -33,6 +34,7 @@ def finish_runs(runs: Iterable[RunResult], samples: bool = False) -> None:
         if samples:
             _print_samples(last)
         _print_front(last)
+        push_run(last.config)
 
 
 def finish_build(results: Iterable[RunResult | BuildResult], samples: bool = False) -> None:

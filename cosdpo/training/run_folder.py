@@ -18,7 +18,7 @@ from cosdpo.files import write_whole
 CONFIG = "config.yaml"
 DATA = "data.json"
 """Fingerprint of the data by its side."""
-FREE_TO_CHANGE = ("resume", "output", "scaling", "tracking", "evaluation", "grid", "comparison", "sweep")
+FREE_TO_CHANGE = ("resume", "output", "scaling", "tracking", "hub", "evaluation", "grid", "comparison", "sweep")
 """Keys that may differ when a run is resumed: they do not enter what is trained."""
 
 

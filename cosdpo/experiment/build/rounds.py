@@ -84,6 +84,7 @@ def located(config: Config) -> Config:
 
 def check(config: Config) -> None:
     """Refuses what can be refused without reading any prompt."""
+    job_checks.check_no_push(config, "leave it out, and push that of a round by python -m cosdpo.hub")
     if not config.build.prompts:
         raise InputError("build.prompts is not set: give a hub dataset or a file whose rows have a prompt")
     if not config.evaluation.scorers:

@@ -82,6 +82,7 @@ def located(config: Config) -> Config:
 
 def check(config: Config) -> None:
     """What can be refused before any data is read."""
+    job_checks.check_no_push(config, "leave it out, and push that of the best trial by python -m cosdpo.hub")
     sweep = config.sweep
     space = parse_space(config)
     targets(config)
