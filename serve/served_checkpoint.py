@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from cosdpo.evaluation.choosing import choose
+from cosdpo.evaluation.choosing import ChosenPoint, choose
 from cosdpo.evaluation.front import Front
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.models.ranking_scorer import RankingScorer
@@ -21,7 +21,7 @@ from serve import checkpoint
 from serve.http.backend import Part, Ranked, Scored, TextRequest
 from serve.http.schema import ModelSent
 from serve.http.service_errors import ServiceError, blaming, no_such_model
-from serve.http.trade_off import Choose, EffectivePolicy, TradeOff
+from serve.http.trade_off import Choose, ChosenSent, EffectivePolicy, TradeOff
 
 
 class ServedCheckpoint(ABC):
@@ -84,8 +84,9 @@ class ServedCheckpoint(ABC):
         if trade_off.model is not None and not self.description.is_called(trade_off.model):
             raise no_such_model(self.description.id)
         given = [1.0] * len(self.objectives) if trade_off.weights is None else trade_off.weights
-        if trade_off.choose is not None:
-            given = self._chosen(trade_off.choose)
+        chosen = None if trade_off.choose is None else self._chosen(trade_off.choose)
+        if chosen is not None:
+            given = chosen.weights
         with blaming(trade_off.weighed_in):
             weights = normalise(given, self.objectives)
         with blaming(trade_off.beta, "temperature"):
@@ -96,6 +97,7 @@ class ServedCheckpoint(ABC):
             objectives=self.objectives,
             weights=weights.tolist(),
             temperature=beta.tolist(),
+            chosen=None if chosen is None else ChosenSent.model_validate(chosen, from_attributes=True),
         )
 
     @abstractmethod
@@ -118,12 +120,12 @@ class ServedCheckpoint(ABC):
     async def retire(self) -> None:
         """Ends when all that was asked is answered."""
 
-    def _chosen(self, wanted: Choose) -> list[float]:
-        """The weights where what is wanted holds on the run's front."""
+    def _chosen(self, wanted: Choose) -> ChosenPoint:
+        """The point where what is wanted holds on the run's front."""
         if self.measured is None:
             raise ServiceError(400, "choose: the run left no front.json to choose by; give weights", param="choose")
         with blaming("choose"):
-            return choose(self.measured, wanted.at_least, wanted.at_most, wanted.best, wanted.metric).weights
+            return choose(self.measured, wanted.at_least, wanted.at_most, wanted.best, wanted.metric)
 
     @cached_property
     def measured(self) -> Front | None:

@@ -56,7 +56,7 @@ def run(config: Config, sides: list[PreferenceData], ratios: list[float]) -> dic
         name: [[getattr(of_w[r], name).tolist() for of_w in along] for r in range(len(ratios))]
         for name in ("accuracy", "loss")
     }
-    kl = np.array(distances).T.tolist()
+    kl = np.array([nats.mean[:, 0] for nats in distances]).T.tolist()
     return {"seconds": clock.seconds, "ratios": ratios, "weights": grid.tolist(), **measures, "kl": kl}
 
 

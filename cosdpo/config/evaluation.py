@@ -15,6 +15,10 @@ class GridConfig(Section):
     partitions: NonNegative = 0
     """Das-Dennis partitions per objective: 10 gives 11 weights for two objectives, 66 for three. 0 takes 10 for up to
     three objectives, and for more as many as give at most 70 weights."""
+    curve: NonNegative = 101
+    """Weights at which the front of a run that has all of them (cos, soup) is known besides, from scores interpolated
+    between those of the grid, which costs no pass of the model: 101 for two objectives, the next smaller grid for more.
+    0 leaves it out. Grids of fewer than four partitions have none."""
     temperatures: list[Rate] = []
     """Multiples of the trained temperature at which the front of a conditioned run is measured, such as 0.5,1,2,4;
     1 always is. The figures of a front, comparisons, sweeps and baselines know 1 alone."""

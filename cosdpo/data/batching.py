@@ -112,16 +112,15 @@ class PreferenceData:
         Raises:
             InputError: an objective without a single comparison cannot be trained or judged.
         """
-        counts = self.counts()
+        counts: Floats = self.counts_of_each().sum(0)
         for name, count in zip(objectives, counts, strict=True):
             if count == 0:
                 raise InputError(f"objective {name} has no comparison in the data: all its labels are missing or tied")
         return counts
 
-    def counts(self) -> Floats:
-        """`comparisons` of objectives that may have none."""
-        counts: Floats = np.sum([comparison_counts(labels, self.form) for labels in self.scores], axis=0)
-        return counts
+    def counts_of_each(self) -> Floats:
+        """`comparisons` of every context, which may have none, [N, m]."""
+        return np.array([comparison_counts(labels, self.form) for labels in self.scores])
 
     def fingerprint(self) -> str:
         """sha256 over the token ids of all contexts and candidates, and their scores."""

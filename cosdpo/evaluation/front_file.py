@@ -6,7 +6,7 @@ Others import all of this from evaluation/front.py, which builds fronts of what 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -22,9 +22,10 @@ from pydantic import (
     model_validator,
 )
 
-from cosdpo.arrays import Floats
+from cosdpo.arrays import Floats, Integers
 from cosdpo.errors import InputError, first_wrong
-from cosdpo.evaluation.metric import Measured, Metric, NonNegative, Numbers, leave_out, summarise
+from cosdpo.evaluation.bootstrap import PerContext
+from cosdpo.evaluation.metric import Deviation, Measured, Metric, NonNegative, Numbers, leave_out, rounded, summarise
 from cosdpo.files import write_whole
 from cosdpo.models.temperature import ratio
 
@@ -48,6 +49,30 @@ class Main(BaseModel):
     """Value of the base model."""
     values: Numbers
     """[N] value at every point, in the points' order."""
+    deviations: list[Deviation] | None = None
+    """[N] of every value over other held-out contexts (bootstrap.py); left out of the file where it is not known."""
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return leave_out(write(self), "deviations")
+
+    @classmethod
+    def of(cls, name: str, metric: str, points: PerContext, base: float, higher_is_better: bool = True) -> Main:
+        """The means [N, 1] over the held-out contexts, and their deviations."""
+        values, deviations = points.mean[:, 0].tolist(), rounded(points.deviation()[:, 0])
+        return cls(
+            name=name,
+            metric=metric,
+            higher_is_better=higher_is_better,
+            base=base,
+            values=values,
+            deviations=deviations,
+        )
+
+    def at(self, rows: Integers) -> Main:
+        """At some of the points."""
+        deviations = self.deviations and [self.deviations[i] for i in rows]
+        return self.model_copy(update={"values": [self.values[i] for i in rows], "deviations": deviations})
 
     @property
     def gains(self) -> Floats:
@@ -66,6 +91,21 @@ class Point(BaseModel):
     """[m] DPO temperature of each objective at which the point was measured."""
     values: dict[str, Numbers]
     """[m] values of every metric."""
+
+
+class FrontCurve(BaseModel):
+    """The front at many more weights, from scores interpolated between those of the grid (between.py)."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    weights: Annotated[list[list[Weight]], Field(min_length=1)]
+    """[K, m] those of the grid among them; in order."""
+    metrics: dict[str, Metric]
+    """The metrics by name, with the figures of the curve; not those of generated text."""
+    values: dict[str, list[Numbers]]
+    """[K, m] values of every metric."""
+    main: Main | None = None
+    """The main objective along the curve."""
 
 
 class Front(BaseModel):
@@ -96,6 +136,8 @@ class Front(BaseModel):
     points: Annotated[list[Point], Field(min_length=1)]
     """The trade-offs, in the order of the weight grid: at the trained temperature, then at each of its other multiples
     that were measured."""
+    curve: FrontCurve | None = None
+    """Between the points, at the trained temperature; left out of the file of a method that has no other weights."""
 
     @model_validator(mode="after")
     def _shapes(self) -> Self:
@@ -107,27 +149,44 @@ class Front(BaseModel):
                 raise ValueError(f"points[{i}].values has {sorted(point.values)} but metrics {sorted(self.metrics)}")
             if abs(sum(point.weights) - 1) > 1e-6:
                 raise ValueError(f"points[{i}].weights sum to {sum(point.weights):g} instead of 1")
-        if self.main is not None and len(self.main.values) != len(self.points):
-            raise ValueError(f"main.values has {len(self.main.values)} numbers for {len(self.points)} points")
+        for where, rows, count in self._columns():
+            if rows is not None and len(rows) != count:
+                raise ValueError(f"{where} has {len(rows)} numbers for {count} points")
         return self
 
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return leave_out(write(self), "main")
+        return leave_out(write(self), "main", "curve")
 
     def _vectors(self) -> Iterator[tuple[str, list[float]]]:
         """Every list that must have a number per objective, with its place in the file."""
         if isinstance(self.trained_temperature, list):
             yield "trained_temperature", self.trained_temperature
-        for name, metric in self.metrics.items():
-            yield f"metrics.{name}.reference_point", metric.reference_point
-            yield f"metrics.{name}.base", metric.base
-            yield f"metrics.{name}.controllability", metric.controllability
+        yield from _of_metrics("metrics", self.metrics)
+        if self.curve is not None:
+            yield from _of_metrics("curve.metrics", self.curve.metrics)
+            yield from ((f"curve.weights[{k}]", weights) for k, weights in enumerate(self.curve.weights))
+            for name, rows in self.curve.values.items():
+                yield from ((f"curve.values.{name}[{k}]", row) for k, row in enumerate(rows))
         for i, point in enumerate(self.points):
             yield f"points[{i}].weights", point.weights
             yield f"points[{i}].temperature", point.temperature
             for name, values in point.values.items():
                 yield f"points[{i}].values.{name}", values
+
+    def _columns(self) -> Iterator[tuple[str, Sequence[Any] | None, int]]:
+        """Every list that must have a number per point, with its place in the file, and how many points there are."""
+        parts = [("", self.main, self.metrics, len(self.points))]
+        if self.curve is not None:
+            count = len(self.curve.weights)
+            parts.append(("curve.", self.curve.main, self.curve.metrics, count))
+            yield from ((f"curve.values.{name}", self.curve.values.get(name, []), count) for name in self.curve.metrics)
+        for where, main, metrics, count in parts:
+            if main is not None:
+                yield f"{where}main.values", main.values, count
+                yield f"{where}main.deviations", main.deviations, count
+            for name, metric in metrics.items():
+                yield f"{where}metrics.{name}.deviations", metric.deviations, count
 
     @property
     def weights(self) -> Floats:
@@ -148,19 +207,17 @@ class Front(BaseModel):
         if all(at_c):
             return self
         rows = np.flatnonzero(at_c)
-        metrics = self.metrics
-        if c != 1:
-            metrics = {
-                name: summarise(
-                    name,
-                    Measured(self.values(name)[rows], metric.base, metric.reference_point, metric.higher_is_better),
-                    self.weights[rows],
-                )
-                for name, metric in self.metrics.items()
-            }
-        main = self.main and self.main.model_copy(update={"values": [self.main.values[i] for i in rows]})
+        metrics = {}
+        for name, metric in self.metrics.items():
+            own = metric
+            if c != 1:
+                measured = self.values(name)[rows], metric.base, metric.reference_point, metric.higher_is_better
+                own = summarise(name, Measured(*measured), self.weights[rows])
+            deviations = metric.deviations and [metric.deviations[i] for i in rows]
+            metrics[name] = own.model_copy(update={"deviations": deviations})
         points = [self.points[i] for i in rows]
-        return self.model_copy(update={"points": points, "metrics": metrics, "main": main})
+        main, curve = self.main and self.main.at(rows), self.curve if c == 1 else None
+        return self.model_copy(update={"points": points, "metrics": metrics, "main": main, "curve": curve})
 
     @property
     def _trained(self) -> Floats:
@@ -200,6 +257,16 @@ def front_path(checkpoint: Path) -> Path:
     """Where the front.json is of the run whose checkpoint folder is `checkpoint`: beside it, or in it as on the hub."""
     within = checkpoint / "front.json"
     return within if within.exists() else checkpoint.resolve().parent / "front.json"
+
+
+def _of_metrics(where: str, metrics: Mapping[str, Metric]) -> Iterator[tuple[str, list[float]]]:
+    """Every list in them that must have a number per objective."""
+    for name, metric in metrics.items():
+        yield f"{where}.{name}.reference_point", metric.reference_point
+        yield f"{where}.{name}.base", metric.base
+        yield f"{where}.{name}.controllability", metric.controllability
+        for i, deviations in enumerate(metric.deviations or []):
+            yield f"{where}.{name}.deviations[{i}]", deviations
 
 
 _PREFERRED = ("accuracy", "ndcg@10", "reward", "loss")

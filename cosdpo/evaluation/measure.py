@@ -14,6 +14,7 @@ from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
 from cosdpo.data.turns import end_tokens
+from cosdpo.evaluation.bootstrap import PerContext
 from cosdpo.evaluation.profile import Profile, divergence, profile, profiles
 from cosdpo.models.base import load_tokenizer
 from cosdpo.models.generation import decode, generate
@@ -29,12 +30,12 @@ class Measurement:
 
     profiles: dict[int, list[Profile]] = field(default_factory=dict)
     """A profile for each of the R temperatures, as are the rewards and divergences."""
-    rewards: dict[int, Floats] = field(default_factory=dict)
-    """Mean scores of generated text per objective, [R, m]; empty without scorers."""
-    divergences: dict[int, list[float]] = field(default_factory=dict)
-    """Mean KL from the base per token, in nats, [R]."""
+    rewards: dict[int, PerContext] = field(default_factory=dict)
+    """Scores of generated text per objective, their mean [R, m]; empty without scorers."""
+    divergences: dict[int, PerContext] = field(default_factory=dict)
+    """KL from the base per token, in nats, its mean [R, 1]."""
     base_profile: Profile | None = None
-    base_reward: Floats | None = None
+    base_reward: PerContext | None = None
     answers: list[tuple[int, list[float], str]] = field(default_factory=list)
     """(prompt index, weights, text), prompt by prompt along the trade-off."""
 
@@ -76,7 +77,7 @@ def measure(
         result.profiles[index] = profiles(score, data, w, beta, ratios, tokens, scorer.device)
         result.divergences[index] = divergence(scorer, data, config.evaluation.prompts, w, beta, ratios, tokens)
         if config.evaluation.scorers:
-            result.rewards[index] = np.stack([writer.reward(w, c) for c in ratios])
+            result.rewards[index] = PerContext.stacked([writer.reward(w, c) for c in ratios])
         advance()
     if lead:
         flat = np.full(len(beta), 1 / len(beta))
@@ -125,10 +126,11 @@ class _Writer:
         )
         return decode(self.tokenizer, ids)
 
-    def reward(self, weights: Floats | None, c: float = 1.0) -> Floats:
-        """Mean score per objective over all prompts, [m]."""
+    def reward(self, weights: Floats | None, c: float = 1.0) -> PerContext:
+        """Scores per objective of the answers to all prompts."""
         texts = self.texts(weights, range(len(self.prompts)), c)
-        return np.array([np.mean(score(self.prompts, texts)) for score in self.scorers])
+        scores = np.array([score(self.prompts, texts) for score in self.scorers], dtype=np.float64).T
+        return PerContext(scores, np.ones_like(scores))
 
     def answer(self, weights: Floats, number: int) -> str:
         return self.texts(weights, [number])[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, SerializerFuncti
 from cosdpo.arrays import Booleans, Floats
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
+from cosdpo.evaluation.bootstrap import PerContext, hypervolume_deviation
 
 Numbers = list[FiniteFloat]
 NonNegative = Annotated[int, Field(ge=0)]
 Volume = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Deviation = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Measured:
 
     The points may be at several temperatures; those at the trained one are what a metric sums up.
 
-    With cross-validation, hypervolume_folds is the hypervolume of each fold's own front.
+    With cross-validation, hypervolume_folds is the hypervolume of each fold's own front. Where it is known what each
+    held-out context adds, `contexts` has that for the points and `base_contexts` for the base.
     """
 
     values: npt.ArrayLike
@@ -33,6 +36,20 @@ class Measured:
     reference_point: npt.ArrayLike
     higher_is_better: bool = True
     hypervolume_folds: Sequence[float] | None = None
+    contexts: PerContext | None = None
+    base_contexts: PerContext | None = None
+
+    @classmethod
+    def of(
+        cls,
+        points: PerContext,
+        base: PerContext,
+        reference_point: npt.ArrayLike | None = None,
+        higher_is_better: bool = True,
+    ) -> Self:
+        """The means over the held-out contexts; the base is the reference point by default."""
+        reference = base.mean if reference_point is None else reference_point
+        return cls(points.mean, base.mean, reference, higher_is_better, contexts=points, base_contexts=base)
 
 
 class Metric(BaseModel):
@@ -57,15 +74,20 @@ class Metric(BaseModel):
     hypervolume_folds: Annotated[list[Volume], Field(min_length=1)] | None = None
     """Hypervolume of each fold's own front, of which the report shows mean and standard deviation; left out of the file
     where there was no cross-validation."""
+    hypervolume_deviation: Deviation | None = None
+    """Of the hypervolume over other held-out contexts (bootstrap.py). Left out of the file, as are the next, where it
+    was not kept what each context adds."""
+    deviations: list[list[Deviation]] | None = None
+    """[N, m] of every point's values, in the points' order, likewise."""
 
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return leave_out(write(self), "hypervolume_folds")
+        return leave_out(write(self), "hypervolume_folds", "hypervolume_deviation", "deviations")
 
 
-def leave_out(written: dict[str, Any], key: str) -> dict[str, Any]:
-    """The written model without `key` if that is absent; other keys may well be null, and stay."""
-    return {name: value for name, value in written.items() if name != key or value is not None}
+def leave_out(written: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """The written model without those of `keys` that are absent; other keys may well be null, and stay."""
+    return {name: value for name, value in written.items() if name not in keys or value is not None}
 
 
 def summarise(name: str, measured: Measured, weights: Floats, counted: Booleans | None = None) -> Metric:
@@ -85,6 +107,7 @@ def summarise(name: str, measured: Measured, weights: Floats, counted: Booleans 
     gains = sign * values
     if counted is not None:
         gains, weights = gains[counted], weights[counted]
+    deviations, of_volume = _deviations(measured, counted)
     return Metric(
         higher_is_better=measured.higher_is_better,
         reference_point=reference.tolist(),
@@ -94,4 +117,27 @@ def summarise(name: str, measured: Measured, weights: Floats, counted: Booleans 
         spread=indicators.spread(gains),
         non_dominated=len(np.unique(gains[indicators.non_dominated(gains)], axis=0)),
         hypervolume_folds=None if measured.hypervolume_folds is None else list(measured.hypervolume_folds),
+        hypervolume_deviation=of_volume,
+        deviations=deviations,
     )
+
+
+def rounded(deviations: Floats) -> Any:
+    """Deviations as lists, to the three digits that are known of them at most."""
+    return np.vectorize(lambda value: float(f"{value:.3g}"), otypes=[np.float64])(deviations).tolist()
+
+
+def _deviations(measured: Measured, counted: Booleans | None) -> tuple[list[list[float]] | None, float | None]:
+    """Of every point's values, and of the hypervolume of those that are counted.
+
+    A reference point that is what the base was measured at moves with the base; another one stays where it is.
+    """
+    if measured.contexts is None or measured.base_contexts is None:
+        return None, None
+    sign = 1.0 if measured.higher_is_better else -1.0
+    drawn, base = measured.contexts.drawn(), measured.base_contexts.drawn()
+    moves = np.array_equal(np.asarray(measured.reference_point), measured.base_contexts.mean)
+    references = base if moves else np.broadcast_to(np.asarray(measured.reference_point, dtype=np.float64), base.shape)
+    points = drawn if counted is None else drawn[:, counted]
+    deviations: list[list[float]] = rounded(drawn.std(0, ddof=1))
+    return deviations, float(rounded(np.asarray(hypervolume_deviation(sign * points, sign * references))))

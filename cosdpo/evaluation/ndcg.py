@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cosdpo.arrays import Floats, Integers
+from cosdpo.arrays import Booleans, Floats, Integers
 from cosdpo.errors import InputError
 
 LARGEST_LABEL = 1000
@@ -82,13 +82,20 @@ def mean_ndcg(scores: npt.ArrayLike, labels: npt.ArrayLike, offsets: npt.ArrayLi
         InputError: as for ndcg and exponential_gains, or no list has two different labels.
     """
     gains = exponential_gains(labels)
-    _, graded, starts = _lists(scores, gains, offsets)
+    _lists(scores, gains, offsets)
+    tells = informative(labels, offsets)
+    if not tells.any():
+        raise InputError("no query has documents of different labels, so NDCG says nothing; give labels that vary")
+    return float(ndcg(scores, gains, offsets, k)[tells].mean())
+
+
+def informative(labels: npt.ArrayLike, offsets: npt.ArrayLike) -> Booleans:
+    """The lists whose labels are not all equal, [Q]; arguments as for mean_ndcg."""
+    graded, starts = np.asarray(labels), np.asarray(offsets)
     query = _query(starts)
     changes = (graded[1:] != graded[:-1]) & (query[1:] == query[:-1])
-    informative = np.bincount(query[1:][changes], minlength=len(starts) - 1) > 0
-    if not informative.any():
-        raise InputError("no query has documents of different labels, so NDCG says nothing; give labels that vary")
-    return float(ndcg(scores, gains, offsets, k)[informative].mean())
+    tells: Booleans = np.bincount(query[1:][changes], minlength=len(starts) - 1) > 0
+    return tells
 
 
 def _query(offsets: Integers) -> Integers:

@@ -20,6 +20,11 @@ def number(value: float) -> str:
     return text.replace("-", "\u2212")
 
 
+def surely(value: float, deviation: float | None) -> str:
+    """A measured value with its deviation, 0.735 ± 0.02; alone where that is not known."""
+    return number(value) + ("" if deviation is None else f" ± {short(deviation)}")
+
+
 def short(value: float) -> str:
     """A value as one says it in a sentence, with two or three digits: 0.73, 0.1, 12, 158."""
     size = abs(value)

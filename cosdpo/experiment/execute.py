@@ -18,11 +18,12 @@ import numpy as np
 import ray
 
 from cosdpo import activity
+from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.errors import InputError
 from cosdpo.evaluation.front import Front
 from cosdpo.experiment import cluster, resources
-from cosdpo.experiment.fronts import front_of, keep_samples, kept_front
+from cosdpo.experiment.fronts import curve_over, front_of, keep_samples, kept_front
 from cosdpo.experiment.launch import Measuring, start_measuring, start_training
 from cosdpo.experiment.plan import Case, Entry, entries, run_name, source_name
 from cosdpo.experiment.progress import Activity, Display, Phase
@@ -200,7 +201,7 @@ class _Steps:
 
         def start() -> Any:
             activity.forget(config.output, wanted.name)  # of a measuring that was killed
-            return kept_front(path, self.grid, ratios) or start_measuring(wanted)
+            return kept_front(path, self.grid, ratios, self._curve(entry)) or start_measuring(wanted)
 
         def finish(parts: list[Any], results: Mapping[str, Any]) -> Front:
             activity.forget(config.output, wanted.name)
@@ -212,7 +213,7 @@ class _Steps:
 
     def _front(self, entry: Entry, parts: list[Any], trained: Sequence[Trained]) -> Front:
         """The front of a method, kept for a later resume."""
-        findings = self.task.findings(parts, self.grid)
+        findings = self.task.findings(parts, self.grid, self._curve(entry))
         margins = any(run.margins for run in entry.runs)
         front = front_of(
             self.config,
@@ -226,6 +227,9 @@ class _Steps:
             keep_samples(self.case.config.output, findings)
         front.save(self.case.front(entry))
         return front
+
+    def _curve(self, entry: Entry) -> Floats | None:
+        return curve_over(self.config, self.grid) if entry.method.continuous else None
 
     def _at(self, config: Config, place: str) -> Config:
         """`config` with places of its own in the case's folder and in scaling.storage."""

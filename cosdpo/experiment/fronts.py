@@ -11,7 +11,8 @@ import numpy as np
 
 from cosdpo.arrays import Floats
 from cosdpo.config import Config
-from cosdpo.evaluation.front import Front, build
+from cosdpo.evaluation.between import curve_weights
+from cosdpo.evaluation.front import Front, Measured, build, curve_of
 from cosdpo.evaluation.samples import Ranking, Sample
 from cosdpo.files import write_whole
 from cosdpo.simplex import das_dennis
@@ -47,9 +48,13 @@ def front_of(
     grid = das_dennis(len(config.objectives), config.partitions)
     count = len(next(iter(findings.metrics.values())).values)  # type: ignore[arg-type]
     ratios = config.ratios[: count // len(grid)]
-    metrics = findings.metrics
-    if reference is not None:
-        metrics = {name: dataclasses.replace(m, reference_point=reference[name]) for name, m in metrics.items()}
+
+    def judged(metrics: Mapping[str, Measured]) -> Mapping[str, Measured]:
+        if reference is None:
+            return metrics
+        return {name: dataclasses.replace(m, reference_point=reference[name]) for name, m in metrics.items()}
+
+    weights, between = curve_over(config, grid), findings.curve
     return build(
         method=method,
         task=config.task,
@@ -61,9 +66,15 @@ def front_of(
         trained_parameters=parameters,
         weights=np.tile(grid, (len(ratios), 1)),
         temperatures=np.outer(np.repeat(ratios, len(grid)), config.temperatures),
-        metrics=metrics,
+        metrics=judged(findings.metrics),
         main=findings.main,
+        curve=None if weights is None or between is None else curve_of(weights, judged(between.metrics), between.main),
     )
+
+
+def curve_over(config: Config, grid: Floats) -> Floats | None:
+    """The weights of the curve that `config` asks for; None where there is none."""
+    return curve_weights(grid, config.partitions, config.grid.curve)
 
 
 def keep_samples(folder: Path, findings: Findings) -> None:
@@ -80,9 +91,11 @@ def kept_samples(folder: Path) -> tuple[list[Sample], list[Ranking]]:
     return samples, [Ranking.model_validate(item) for item in shown if "query" in item]
 
 
-def kept_front(path: Path, grid: Floats, ratios: Sequence[float] = (1.0,)) -> Front | None:
-    """The front that was measured before, unless it was on another grid or at other temperatures."""
+def kept_front(path: Path, grid: Floats, ratios: Sequence[float] = (1.0,), curve: Floats | None = None) -> Front | None:
+    """The front that was measured before, unless on another grid, at other temperatures or with another curve."""
     front = Front.load(path) if path.exists() else None
     if front is None or not np.array_equal(front.weights, np.tile(grid, (len(ratios), 1))):
+        return None
+    if not np.array_equal([] if front.curve is None else front.curve.weights, [] if curve is None else curve):
         return None
     return front if front.ratios == sorted(round(c, 9) for c in ratios) else None

@@ -14,6 +14,8 @@ NAME = "cos"
 class Cos(Method):
     """One run for the whole front."""
 
+    continuous = True
+
     def __init__(self, config: Config, name: str = NAME) -> None:
         """`name` tells the runs of several conditionings apart."""
         super().__init__(config)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import numpy as np
 
@@ -33,6 +34,9 @@ class Policy:
 
 class Method(ABC):
     """A way to a front over the weights of the objectives."""
+
+    continuous: ClassVar[bool] = False
+    """Whether it has a policy at every weight, not only at those of the grid."""
 
     def __init__(self, config: Config) -> None:
         self.config = config

@@ -13,6 +13,8 @@ from cosdpo.methods.method import Method, Policy, TrainingRun, single
 class Soup(Method):
     """As many runs as there are objectives."""
 
+    continuous = True
+
     def runs(self, grid: Floats) -> list[TrainingRun]:
         """A single-objective run per objective."""
         return [single(self.config, corner) for corner in np.eye(grid.shape[1])]

@@ -119,11 +119,16 @@ class FrozenScorer(nn.Module):
         """log-probabilities summed over response tokens, [B, n], from hidden states as `_predictors` orders them."""
         rows = [y for c in contexts for y in c.candidates]
         tokens = [y[0] for y in rows] + [t for y in rows for t in y[1:]]
-        row_of_token = [*range(len(rows)), *(r for r, y in enumerate(rows) for _ in y[1:])]
         log_p = token_log_probabilities(
             predictors, self.head.weight, getattr(self.head, "bias", None), on_device(tokens, self.device)
         )
-        sums = log_p.new_zeros(len(rows)).index_add(0, on_device(row_of_token, self.device), log_p)
+        return self._sums(contexts, log_p)
+
+    def _sums(self, contexts: Sequence[TokenizedContext], per_token: Tensor) -> Tensor:
+        """Sums over each candidate's tokens, [B, n], of values [T] in the order of `_predictors`."""
+        rows = [y for c in contexts for y in c.candidates]
+        row_of_token = [*range(len(rows)), *(r for r, y in enumerate(rows) for _ in y[1:])]
+        sums = per_token.new_zeros(len(rows)).index_add(0, on_device(row_of_token, self.device), per_token)
         n = max(len(c.candidates) for c in contexts)
         context = on_device([b for b, c in enumerate(contexts) for _ in c.candidates], self.device)
         column = on_device([i for c in contexts for i in range(len(c.candidates))], self.device)

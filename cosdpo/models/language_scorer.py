@@ -200,7 +200,7 @@ class LanguageScorer(FrozenScorer):
     def divergence(
         self, contexts: Sequence[TokenizedContext], weights: Tensor, temperatures: Tensor, ratios: Sequence[float]
     ) -> list[Tensor]:
-        """KL(pi || pi_ref) of the next-token distributions along the candidates' tokens, [T] in nats, at every c.
+        """KL(pi || pi_ref) of the next-token distributions, summed over all candidates' tokens, [B] in nats, at each c.
 
         Args:
             temperatures: [B, m]; only their ratios matter here.
@@ -210,7 +210,7 @@ class LanguageScorer(FrozenScorer):
         base = self._predictors(contexts, None, None, cache, tuned=False)
         tuned = self._tuned(contexts, weights, temperatures, cache)
         head = self.head.weight, getattr(self.head, "bias", None)
-        return [token_divergences(rescale(tuned, base, c), base, *head) for c in ratios]
+        return [self._sums(contexts, token_divergences(rescale(tuned, base, c), base, *head)).sum(1) for c in ratios]
 
     def trainable(self) -> dict[str, Tensor]:
         """The trained tensors by name: adapters, hyper prompt, gates."""

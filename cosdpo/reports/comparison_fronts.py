@@ -79,7 +79,9 @@ def _in_plane(
     joined = len(objectives) == 2  # the weights of 2 objectives lie on a line, so that neighbours can be joined
     for result in results:
         places = result.front.values(name)[np.lexsort(result.front.weights.T[::-1])][:, pair]
-        axes.plot(*places.T, color=look.ink, alpha=0.28, linewidth=0.9 if joined else 0, zorder=2)
+        curve = result.front.curve and result.front.curve.values.get(name)
+        line = np.array(curve)[:, pair] if curve else places
+        axes.plot(*line.T, color=look.ink, alpha=0.28, linewidth=0.9 if joined else 0, zorder=2)
         axes.plot(*places.T, color=look.ink, alpha=0.22, marker=look.marker, markersize=3, linestyle="", zorder=2)
         sheet.keep_clear(axes, places)
     means = mean_over_seeds(results, results[0].front.method, name)

@@ -94,7 +94,8 @@ def _print_front(run: RunResult) -> None:
     for name, metric in front.metrics.items():
         steering = ", ".join(f"{o} {c:.2f}" for o, c in zip(front.objectives, metric.controllability, strict=True))
         reference = ", ".join(f"{value:.3g}" for value in metric.reference_point)
-        print(f"{name}: hypervolume {metric.hypervolume:.4g} above ({reference}); controllability {steering}")
+        sure = "" if metric.hypervolume_deviation is None else f" ± {metric.hypervolume_deviation:.2g}"
+        print(f"{name}: hypervolume {metric.hypervolume:.4g}{sure} above ({reference}); controllability {steering}")
     if front.main is not None:
         values = front.main.values
         print(

@@ -6,7 +6,7 @@ mixture of its objectives' colours. Dominated points are hollow.
 
 from __future__ import annotations
 
-from itertools import combinations
+from itertools import combinations, repeat
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,13 @@ from matplotlib.axes import Axes
 
 from cosdpo.evaluation import indicators
 from cosdpo.evaluation.front import Front
-from cosdpo.evaluation.numbers import number, short
+from cosdpo.evaluation.numbers import number, short, surely
 from cosdpo.reports.drawing import INK, MUTED, clipped, colour, mix
-from cosdpo.reports.planes import Plane, trail
+from cosdpo.reports.planes import Plane, between, trail
 from cosdpo.reports.sheet import Sheet, panels
+
+CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
+"""Of the triangle of weights, one for each of three objectives."""
 
 
 def front_sheet(front: Front) -> Sheet:
@@ -43,6 +46,30 @@ def front_sheet(front: Front) -> Sheet:
     return sheet
 
 
+def places(front: Front, sheet: Sheet) -> list[dict[str, object]]:
+    """Where a value lies in the planes and triangles of `front_sheet`, for a script that moves a mark there.
+
+    Each has the `metric`, the `pair` of objectives (none of a triangle, whose place is of the weights), and `x` and `y`
+    as [offset, factor, factor] over the two values or the first two weights, in the SVG's own units.
+    """
+    m, names = len(front.objectives), list(front.metrics)
+    if m not in (2, 3):
+        return []
+    pairs: list[tuple[int, int] | None] = list(combinations(range(m), 2))
+    kinds = [(name, pair) for name in names for pair in pairs + ([None] if m == 3 else [])]
+    height, pixel = 72 * sheet.figure.get_size_inches()[1], 72 / sheet.figure.dpi
+    found: list[dict[str, object]] = []
+    for axes, (name, pair) in zip(sheet.panels, kinds, strict=True):
+        ends = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+        if pair is None:
+            ends = CORNERS[[2, 0, 1]]
+        spots = axes.transData.transform(ends) * pixel
+        spots[:, 1] = height - spots[:, 1]
+        x, y = ([spots[0, k], *(spots[1:, k] - spots[0, k])] for k in (0, 1))
+        found.append({"metric": name, "pair": pair, "x": x, "y": y})
+    return found
+
+
 def _key(front: Front) -> str:
     """One line on how to read the plot."""
     names = [clipped(name, 28) for name in front.objectives]
@@ -63,7 +90,11 @@ def _plane(sheet: Sheet, axes: Axes, front: Front, name: str, pair: tuple[int, i
     plane, values = Plane.of(front, name, pair), front.values(name)[:, pair]
     two, inks = len(front.objectives) == 2, [mix(weights) for weights in front.weights]
     dominated = ~indicators.non_dominated(front.gains(name))
-    trail(axes, values, inks, size=7.5 if len(values) < 20 else 5, line=MUTED if two else None, hollow=dominated)
+    curve = front.curve and front.curve.values.get(name)
+    joined = MUTED if two and not curve else None
+    trail(axes, values, inks, size=7.5 if len(values) < 20 else 5, line=joined, hollow=dominated)
+    if front.curve and curve:
+        between(axes, np.array(curve)[:, pair], [mix(weights) for weights in front.curve.weights], joined=two)
     if two:
         plane.shade(axes, front.gains(name))
         for place, weight, ink in zip(values, front.weights[:, 0], inks, strict=True):
@@ -80,12 +111,11 @@ def _plane(sheet: Sheet, axes: Axes, front: Front, name: str, pair: tuple[int, i
 
 def _simplex(axes: Axes, front: Front, name: str) -> None:
     """The weights of three objectives in their triangle, coloured as in the planes: their legend."""
-    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
     axes.set_axis_off()
     axes.set_aspect("equal")
-    axes.fill(*corners.T, facecolor="none", edgecolor=MUTED, linewidth=0.8)
+    axes.fill(*CORNERS.T, facecolor="none", edgecolor=MUTED, linewidth=0.8)
     dominated = ~indicators.non_dominated(front.gains(name))
-    trail(axes, front.weights @ corners, [mix(weights) for weights in front.weights], size=6, hollow=dominated)
+    trail(axes, front.weights @ CORNERS, [mix(weights) for weights in front.weights], size=6, hollow=dominated)
     for j, (x, y, side) in enumerate(((-0.05, -0.07, "left"), (1.05, -0.07, "right"), (0.5, 0.93, "center"))):
         where = "top" if j < 2 else "bottom"
         axes.text(x, y, clipped(front.objectives[j], 14), ha=side, va=where, color=colour(j), size=8)
@@ -123,7 +153,9 @@ def point_title(front: Front, index: int) -> str:
     if len(front.ratios) > 1:
         lines.append(f"temperature {', '.join(short(beta) for beta in dict.fromkeys(point.temperature))}")
     for metric, values in point.values.items():
-        lines.append(f"{metric}: " + ", ".join(number(value) for value in values))
-    if front.main is not None:
-        lines.append(f"{front.main.name} {front.main.metric}: {number(front.main.values[index])}")
+        deviations = front.metrics[metric].deviations
+        lines.append(f"{metric}: " + ", ".join(map(surely, values, deviations[index] if deviations else repeat(None))))
+    if main := front.main:
+        sure = main.deviations[index] if main.deviations else None
+        lines.append(f"{main.name} {main.metric}: {surely(main.values[index], sure)}")
     return "\n".join(lines)

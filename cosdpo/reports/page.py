@@ -15,7 +15,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from cosdpo.cli.yaml_file import to_yaml
 from cosdpo.config import Config
-from cosdpo.evaluation.numbers import count, fact, listed, memory, number, over_folds, seconds, short
+from cosdpo.evaluation.numbers import count, fact, listed, memory, number, over_folds, seconds, short, surely
 from cosdpo.experiment.results.statistics import over_seeds
 from cosdpo.files import write_whole
 
@@ -38,7 +38,7 @@ def write_page(config: Config, template: str, command: str | None, **context: An
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # scripts list metrics in the front's order
-    for write in (number, short, seconds, listed, over_folds, over_seeds, fact, memory, count):
+    for write in (number, surely, short, seconds, listed, over_folds, over_seeds, fact, memory, count):
         environment.filters[write.__name__] = write
     page = environment.get_template(template).render(
         config=config,

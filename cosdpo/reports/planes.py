@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 
 from cosdpo.arrays import Booleans, Floats
 from cosdpo.evaluation import indicators
@@ -74,6 +75,16 @@ class Plane:
         axes.fill_between(
             sign * edges, sign * heights, sign * corner[1], step="post", color=MUTED, alpha=0.12, linewidth=0, zorder=1
         )
+
+
+def between(axes: Axes, places: Floats, inks: Sequence[str], joined: bool) -> None:
+    """What lies between the measured places: [K, 2] joined in their order, or a cloud of small dots."""
+    if joined:
+        parts = LineCollection(list(np.stack([places[:-1], places[1:]], axis=1)), colors=inks[1:], linewidths=1.6)
+        axes.add_collection(parts)
+        parts.set(zorder=2, capstyle="round")
+    else:
+        axes.scatter(places[:, 0], places[:, 1], s=3, c=list(inks), alpha=0.45, linewidths=0, zorder=2)
 
 
 def trail(

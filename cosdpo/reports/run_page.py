@@ -11,15 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
+from cosdpo.arrays import Floats
 from cosdpo.errors import InputError
 from cosdpo.evaluation import indicators
+from cosdpo.evaluation.choosing import Choices
 from cosdpo.evaluation.front import Front, main_metric
 from cosdpo.evaluation.numbers import listed
 from cosdpo.evaluation.samples import Sample
 from cosdpo.experiment.results.run_result import RunResult
 from cosdpo.reports.curves import steering_sheet, training_sheet
 from cosdpo.reports.drawing import colour, save_png
-from cosdpo.reports.front_plot import front_sheet, point_title
+from cosdpo.reports.front_plot import front_sheet, places, point_title
 from cosdpo.reports.inline_svg import inline_svg
 from cosdpo.reports.narrative import findings, headline
 from cosdpo.reports.page import write_page
@@ -45,7 +47,7 @@ def write_run(result: RunResult, command: str | None = None) -> Path:
     _check(result.samples, front)
     ranked = [columns(ranking, front) for ranking in result.rankings]
     titles = [point_title(front, index) for index in range(len(front.points))]
-    drawn = front_sheet(front)
+    drawn = plane = front_sheet(front)
     save_png(drawn.figure, output / FRONT)
     plots = {
         "front": inline_svg(drawn, f"Front over {listed(front.objectives)}", titles),
@@ -82,7 +84,7 @@ def write_run(result: RunResult, command: str | None = None) -> Path:
         family=family,
         samples=result.samples,
         rankings=ranked,
-        data=_data(every_temperature, result.samples),
+        data=_data(every_temperature, result.samples) | {"planes": places(front, plane), "choices": _choices(front)},
         facts={key: value for key, value in result.facts.items() if key != "base_parameters"},
         dropped=result.dropped,
     )
@@ -95,6 +97,27 @@ def _check(samples: Sequence[Sample], front: Front) -> None:
                 raise InputError(
                     f"answers to {sample.prompt[:40]!r} need {len(front.objectives)} weights and temperatures each"
                 )
+
+
+def _choices(front: Front) -> dict[str, object]:
+    """What the page chooses among, by metric: the curve, or what lies between the points of a front without one."""
+
+    def digits(table: Floats) -> list[list[float | None]]:
+        return [[float(f"{x:.5g}") if np.isfinite(x) else None for x in row] for row in table.tolist()]
+
+    found: dict[str, object] = {}
+    for name in front.metrics:
+        known = Choices.of(front, name)
+        if front.curve is None or name not in front.curve.metrics:
+            known = known.between()
+        found[name] = {
+            "names": known.names,
+            "better": known.better.tolist(),
+            "weights": digits(known.weights),
+            "values": digits(known.values),
+            "deviations": digits(known.deviations),
+        }
+    return found
 
 
 def _data(front: Front, samples: Sequence[Sample]) -> dict[str, object]:

@@ -52,6 +52,8 @@ class Findings:
     """What a language model answers along the trade-off."""
     rankings: Sequence[Ranking] = field(default_factory=list)
     """How a ranker ranks along it."""
+    curve: Findings | None = None
+    """The metrics and the main objective at the weights of a curve between the grid's, at the trained temperature."""
 
 
 class Task(ABC):
@@ -158,10 +160,13 @@ class Task(ABC):
         """Measures scorers on the held-out data, on whichever node; needs Ray."""
 
     @abstractmethod
-    def findings(self, parts: Sequence[Any], grid: Floats) -> Findings:
+    def findings(self, parts: Sequence[Any], grid: Floats, curve: Floats | None = None) -> Findings:
         """Joins the parts that `measure` returned; together they cover the grid [N, m], and the first is a lead's.
 
         The points of the findings are the grid at the first ratio, then at the next.
+
+        Args:
+            curve: weights [K, m] between those of the grid, of a policy that is continuous in the weights.
         """
 
     @abstractmethod

@@ -28,6 +28,8 @@ from serve.http.schema import HealthSent
 from serve.http.service_errors import Failure, answer_errors, unavailable
 
 PLAYGROUND = Path(__file__).parents[1] / "playground"
+CHOOSING = Path(cosdpo.__file__).parent / "reports" / "choosing.js"
+"""Of the report, which chooses points by the same rule."""
 OWN_ONLY = {"Content-Security-Policy": "default-src 'self'", "Cache-Control": "no-cache"}
 """The page loads nothing from elsewhere and runs nothing inline; after an update of the service it is the new one."""
 DOCS_FILES = "static-offline-docs"
@@ -168,5 +170,9 @@ def _add_pages(app: FastAPI) -> None:
             swagger_css_url=f"{DOCS_FILES}/swagger-ui.css",
             swagger_favicon_url=f"{DOCS_FILES}/favicon.png",
         )
+
+    @app.get("/playground/choosing.js", include_in_schema=False)
+    async def choosing() -> FileResponse:
+        return FileResponse(CHOOSING, headers=OWN_ONLY)
 
     app.mount("/playground", _Files(directory=PLAYGROUND, check_dir=False))

@@ -51,6 +51,7 @@ router = APIRouter(route_class=JsonRoute, responses=REFUSALS | UNDOCUMENTED_422)
 @router.post(
     "/v1/generate",
     response_model=GenerateSent,
+    response_model_exclude_unset=True,
     tags=["policies"],
     responses={200: {"content": DESCRIBED}},
 )
@@ -86,7 +87,7 @@ async def generate(body: GenerateBody, request: Request) -> Any:
     }
 
 
-@router.post("/v1/score", response_model=ScoreSent, tags=["policies"])
+@router.post("/v1/score", response_model=ScoreSent, response_model_exclude_unset=True, tags=["policies"])
 async def score(body: ScoreBody, request: Request) -> Any:
     """Score given responses to a prompt: log-probabilities at one trade-off and under the base."""
     service = service_of(request)
@@ -101,7 +102,7 @@ async def score(body: ScoreBody, request: Request) -> Any:
     }
 
 
-@router.post("/v1/rank", response_model=RankSent, tags=["policies"])
+@router.post("/v1/rank", response_model=RankSent, response_model_exclude_unset=True, tags=["policies"])
 async def rank(body: RankBody, request: Request) -> Any:
     """Rank the documents of a query at one trade-off."""
     service = service_of(request)
@@ -163,7 +164,7 @@ async def _pieces(answer: AnswerStream) -> AsyncGenerator[dict[str, Any], None]:
 
 
 def _head(identity: str, policy: EffectivePolicy) -> dict[str, Any]:
-    return {"id": identity, **policy.model_dump()}
+    return {"id": identity, **policy.model_dump(exclude_none=True)}
 
 
 def _tail(answer: AnswerStream, text: GeneratedText) -> dict[str, Any]:

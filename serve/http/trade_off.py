@@ -111,6 +111,19 @@ class TradeOffBody(Body):
         return TradeOff(weights=self.weights, choose=self.choose, temperature=self.temperature)
 
 
+class ChosenSent(Sent):
+    """What the measured front says of the point that was chosen."""
+
+    values: dict[str, float]
+    """By name: of each objective, and of the main objective where there is one."""
+    deviations: dict[str, float]
+    """How sure these are: their deviations over other held-out contexts; of an old front there are none."""
+    misses: dict[str, float]
+    """By how much it misses what must hold; empty where all of it holds."""
+    measured: bool
+    """Whether these weights were measured, and nothing is interpolated."""
+
+
 class EffectivePolicy(Sent):
     """The policy that answers: weights and temperatures as they take effect."""
 
@@ -122,3 +135,5 @@ class EffectivePolicy(Sent):
     """Effective weights in the objectives' order; they sum to 1."""
     temperature: list[float]
     """DPO temperature of each objective."""
+    chosen: ChosenSent | None = None
+    """Of what was asked for by `choose`, which alone has it."""

@@ -6,6 +6,7 @@ import { Column } from "./column.js";
 import { byId, element } from "./elements.js";
 import { FrontPlot } from "./front.js";
 import * as tasks from "./tasks.js";
+import { wishes } from "./wishes.js";
 
 const RETRY = 3000; // milliseconds until a service that is still loading is asked again
 
@@ -46,6 +47,7 @@ function open(model, front) {
   const task = tasks[model.task](front);
   const columns = [];
   const plot = front ? new FrontPlot({ root: byId("front"), choosers: byId("choosers") }, front, choose) : null;
+  if (plot && model.objectives.length > 1) byId("front").append(wishes(front, plot.metric, (weights) => plot.reach(weights)));
   byId("no-front").hidden = front !== undefined;
   byId("main").hidden = false;
 

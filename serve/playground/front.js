@@ -9,8 +9,8 @@ import { ratioOf, timesTrained } from "./temperature.js";
 
 const PLACES = {
   measured: "a measured trade-off",
-  between: "interpolated between two measured trade-offs",
-  nearest: "the nearest measured trade-off",
+  between: "interpolated between measured trade-offs",
+  nearest: "the nearest trade-off that is known",
 };
 
 // The ways to look at m objectives, by the name that the chooser shows. The first is the one to begin with.
@@ -133,6 +133,11 @@ export class FrontPlot {
     this.choose(this.front.points[i], this.target.querySelector(":checked").value);
   }
 
+  // Takes weights that may lie between the points, at the trained temperature.
+  reach(weights) {
+    this.choose({ weights, ratio: 1 }, this.target.querySelector(":checked").value);
+  }
+
   // Arrow keys move the focus from point to point, so that the plot is one stop of the tab key.
   walk(event) {
     const point = event.target.closest(".point");
@@ -174,13 +179,21 @@ export class FrontPlot {
     this.tip.style.top = `${y}px`;
   }
 
+  // Where weights lie among the points of a ratio, or on the curve between those of the trained temperature.
+  place(weights, ratio, metric) {
+    const among = locate(this.front.points.filter((point) => point.ratio === ratio), weights, metric);
+    const { curve } = this.front;
+    if (among.how === "measured" || ratio !== 1 || curve?.values[metric] === undefined) return among;
+    const along = curve.weights.map((at, k) => ({ weights: at, values: { [metric]: curve.values[metric][k] } }));
+    const found = locate(along, weights, metric);
+    return { ...found, how: found.how === "nearest" ? "nearest" : "between" };
+  }
+
   marks() {
     if (this.drawn === undefined) return;
     const metric = this.metric.value;
     const near = this.columns.map((column) => this.nearest(column));
-    const places = this.columns.map(({ weights }, k) =>
-      locate(this.front.points.filter((point) => point.ratio === near[k]), weights, metric),
-    );
+    const places = this.columns.map(({ weights }, k) => this.place(weights, near[k], metric));
     for (const node of this.plot.querySelectorAll("[data-ratio]")) {
       node.classList.toggle("off", !near.includes(Number(node.dataset.ratio)));
       node.classList.toggle("covered", !this.drawn.base); // in a triangle they lie on one another

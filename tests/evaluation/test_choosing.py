@@ -63,6 +63,15 @@ def test_what_cannot_hold_is_missed_by_the_least(straight: Front) -> None:
     assert choice.misses == pytest.approx({"a": 0.2, "b": 0.1})
 
 
+def test_how_sure_a_chosen_value_is(straight: Front) -> None:
+    assert choose(straight).deviations == {}
+    metric = straight.metrics["accuracy"].model_copy(update={"deviations": [[0.01 * i, 0.1] for i in range(5)]})
+    surer = straight.model_copy(update={"metrics": {"accuracy": metric}})
+    assert choose(surer, at_least={"a": 0.7}, best="b").deviations == pytest.approx({"a": 0.02, "b": 0.1})
+    # Weights 0.64 lie between those of the third and the fourth point.
+    assert choose(surer, at_least={"b": 0.672}, best="a").deviations == pytest.approx({"a": 0.0256, "b": 0.1})
+
+
 def test_the_knee_is_where_both_have_most() -> None:
     weights = das_dennis(2, 4)
     values = np.array([[0.0, 1.0], [0.2, 0.98], [0.8, 0.9], [0.95, 0.3], [1.0, 0.0]])

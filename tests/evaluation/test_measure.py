@@ -16,10 +16,12 @@ from torch import Tensor
 
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
+from cosdpo.evaluation.between import interpolation
 from cosdpo.evaluation.measure import Measurement, measure
 from cosdpo.evaluation.profile import profile
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis, showcase
+from cosdpo.tasks.language.language_measurement import along
 from tests.models.slow_twin import SlowTwin
 from tests.tiny_models import VOCABULARY, letters, preferences, scorer, settings, write_model
 
@@ -81,6 +83,21 @@ def test_workers_shares_join_to_the_whole_grid(tuned, data, config):
         np.testing.assert_allclose(found.loss, expected.loss, rtol=1e-4)
 
 
+def test_between_the_grids_weights_is_what_a_pass_there_would_give(tuned, data, config, monkeypatch):
+    grid, fine = das_dennis(2, 4), das_dennis(2, 8)
+    for name, parameter in tuned.trainable().items():  # as far from the base as a trained one, not further
+        monkeypatch.setattr(parameter, "data", parameter.data * (0.2 if "lora_B" in name or "ends" in name else 1))
+    whole = measured(tuned, data, config, range(5))
+    metrics, nats = along(whole, data, config, interpolation(grid, fine))
+    for k, w in enumerate(fine):
+        expected = profile(tuned, data, w, [0.5, 0.5], 10_000)
+        loss, exact = np.array(metrics["loss"].values)[k], k % 2 == 0
+        assert loss == pytest.approx(expected.loss, rel=1e-5 if exact else 5e-3)
+        # A pair or two of those at the middle may be a hair's breadth from the other order.
+        assert np.abs(np.array(metrics["accuracy"].values)[k] - expected.accuracy).max() <= (0 if exact else 0.03)
+    assert nats.mean[::2, 0] == pytest.approx([whole.divergences[i].mean[0, 0] for i in range(5)])
+
+
 def test_every_prompt_is_answered_at_every_shown_trade_off(tuned, data, config):
     answers = measured(tuned, data, config, []).answers
     assert [(number, weights) for number, weights, _ in answers] == [
@@ -125,10 +142,10 @@ def test_rewards_are_mean_scores_of_what_was_generated(tuned, data, config, monk
     seen = importlib.import_module("scorers_of_lengths").SEEN
     assert [prompts for prompts, _ in seen] == [PROMPTS] * 3  # two weights and the base
     at_first, at_last, of_base = ([float(np.mean([len(t) for t in texts])), 0.0] for _, texts in seen)
-    assert result.rewards[0].tolist() == [at_first]
-    assert result.rewards[4].tolist() == [at_last]
+    assert result.rewards[0].mean.tolist() == [pytest.approx(at_first)]
+    assert result.rewards[4].mean.tolist() == [pytest.approx(at_last)]
     assert result.base_reward is not None
-    assert result.base_reward.tolist() == of_base
+    assert result.base_reward.mean.tolist() == pytest.approx(of_base)
     assert len({tuple(texts) for _, texts in seen}) == 3  # weights steer, and the base has none
 
 
@@ -161,11 +178,11 @@ def test_values_at_another_temperature_are_those_of_mixed_logits(tuned, data, co
     at_one, at_c = result.profiles[1]
     np.testing.assert_allclose(at_c.accuracy, right / pairs)
     np.testing.assert_allclose(at_c.loss, loss / pairs, rtol=1e-4)
-    assert result.divergences[1][1] == pytest.approx(np.mean(kl), rel=1e-4)
+    assert result.divergences[1].mean[1, 0] == pytest.approx(np.mean(kl), rel=1e-4)
     # And the trained temperature among others is the trained temperature alone.
     alone = measured(tuned, data, config, [1])
     assert at_one.loss.tolist() == alone.profiles[1][0].loss.tolist()
-    assert result.divergences[1][0] == alone.divergences[1][0]
+    assert result.divergences[1].mean[0] == alone.divergences[1].mean[0]
 
 
 @pytest.mark.parametrize("scope", ["sequence", "response"])
@@ -201,8 +218,8 @@ def test_texts_of_a_higher_temperature_are_nearer_to_those_of_the_base(tuned, da
     seen = [texts for _, texts in importlib.import_module("scorers_at_temperatures").SEEN[::2]]
     at_one, far, of_base = seen
     assert far == of_base != at_one
-    assert result.rewards[4].shape == (2, 2)
-    assert result.rewards[4][1].tolist() == result.base_reward.tolist()
+    assert result.rewards[4].mean.shape == (2, 2)
+    assert result.rewards[4].sums[1].tolist() == result.base_reward.sums.tolist()
 
 
 def test_text_ends_at_every_end_of_the_base(tuned, data, config, monkeypatch):

@@ -71,6 +71,12 @@ class MethodSummary(BaseModel):
     """Largest resident memory of any run of any seed."""
     hypervolume: dict[str, Statistic]
     """Hypervolume of each seed's front from the reference point of that seed."""
+    hypervolume_held_out: dict[str, Statistic] = {}
+    """Deviation of each seed's hypervolume over other held-out contexts (bootstrap.py), of which the deviation over the
+    seeds, all measured on the same ones, says nothing. Left out of the file where it is not known."""
+    hypervolume_curve: dict[str, Statistic] = {}
+    """Hypervolume along each seed's curve, of a method that has every weight; not to be compared with that of a method
+    which has those of the grid alone. Left out of the file where there is no curve."""
     hypervolume_pairs: dict[str, dict[str, Statistic]] = {}
     """With three objectives or more, the hypervolume of the front as seen in two of them, by their names: `a, b`. That
     of all objectives together says little once one of them falls below the reference. Left out of the file with two."""
@@ -87,7 +93,7 @@ class MethodSummary(BaseModel):
 
     @model_serializer(mode="wrap")
     def _without_absent(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        optional = ("main", "hypervolume_pairs")
+        optional = ("main", "hypervolume_pairs", "hypervolume_held_out", "hypervolume_curve")
         return {key: value for key, value in write(self).items() if value or key not in optional}
 
     def volumes(self, metric: str) -> dict[int, float]:
@@ -219,8 +225,10 @@ def _methods(results: Sequence[Result]) -> dict[str, MethodSummary]:
         fronts = [result.front for result in own]
         metrics = {metric: [front.metrics[metric] for front in fronts] for metric in fronts[0].metrics}
 
-        def over_seeds(figure: Callable[[Metric], float]) -> dict[str, Statistic]:
-            return {name: Statistic.of([figure(metric) for metric in seeds]) for name, seeds in metrics.items()}
+        def over_seeds(figure: Callable[[Metric], float | None]) -> dict[str, Statistic]:
+            figures = {name: [figure(metric) for metric in seeds] for name, seeds in metrics.items()}
+            known = {name: [value for value in of if value is not None] for name, of in figures.items()}
+            return {name: Statistic.of(of) for name, of in known.items() if len(of) == len(fronts)}
 
         return MethodSummary(
             seeds=[front.seed for front in fronts],
@@ -229,6 +237,8 @@ def _methods(results: Sequence[Result]) -> dict[str, MethodSummary]:
             trained_parameters=max(front.trained_parameters for front in fronts),
             peak_memory_bytes=max(result.peak_memory for result in own),
             hypervolume=over_seeds(lambda metric: metric.hypervolume),
+            hypervolume_held_out=over_seeds(lambda metric: metric.hypervolume_deviation),
+            hypervolume_curve=_along_curves(fronts),
             hypervolume_pairs={key: _pairs(fronts, key) for key in metrics} if len(fronts[0].objectives) > 2 else {},
             igd_plus={
                 key: Statistic.of([indicators.igd_plus(f.gains(key), targets[f.seed, key]) for f in fronts])
@@ -243,6 +253,12 @@ def _methods(results: Sequence[Result]) -> dict[str, MethodSummary]:
         )
 
     return {name: method(name) for name in dict.fromkeys(result.front.method for result in results)}
+
+
+def _along_curves(fronts: Sequence[Front]) -> dict[str, Statistic]:
+    curves = [front.curve.metrics for front in fronts if front.curve is not None]
+    names = curves[0] if len(curves) == len(fronts) else {}
+    return {name: Statistic.of([curve[name].hypervolume for curve in curves]) for name in names}
 
 
 def _pairs(fronts: Sequence[Front], metric: str) -> dict[str, Statistic]:

@@ -16,7 +16,7 @@ import torch
 
 from cosdpo.config import Config
 from cosdpo.errors import InputError
-from cosdpo.experiment.fronts import FRONT, Reference, front_of, keep_samples
+from cosdpo.experiment.fronts import FRONT, Reference, curve_over, front_of, keep_samples
 from cosdpo.experiment.sweep.record import Record
 from cosdpo.experiment.sweep.targets import measured_values
 from cosdpo.simplex import das_dennis
@@ -110,4 +110,5 @@ def _findings(task: Task, measure: Measure, scorer: Any, illustrate: bool) -> Fi
     if not illustrate and not any(name.endswith("/reward") for name in config.sweep.metrics):
         # Text is generated for the last front only, unless its scores are what is searched for.
         config = config.changed({"evaluation.scorers": {}})
-    return task.findings([measure(scorer, config, range(len(grid)), True, illustrate)], grid)
+    curve = curve_over(config, grid) if illustrate else None
+    return task.findings([measure(scorer, config, range(len(grid)), True, illustrate)], grid, curve)

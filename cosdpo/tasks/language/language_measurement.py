@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import ray
 
+from cosdpo.arrays import Floats
 from cosdpo.config import Config
 from cosdpo.data.batching import PreferenceData
+from cosdpo.evaluation.bootstrap import PerContext
 from cosdpo.evaluation.front import Measured
 from cosdpo.evaluation.measure import Measurement, measure
+from cosdpo.evaluation.profile import Profile, profiles_of
 from cosdpo.models.language_scorer import LanguageScorer
 from cosdpo.simplex import das_dennis
 
@@ -45,12 +48,32 @@ def metrics_of(measurement: Measurement, points: int) -> dict[str, Measured]:
     profiles = [of_weight[r] for r in range(len(along[0])) for of_weight in along]
     base = measurement.base_profile
     assert base is not None
-    half = np.full_like(base.accuracy, 0.5)
-    metrics = {
-        "accuracy": Measured(np.stack([p.accuracy for p in profiles]), base.accuracy, half),
-        "loss": Measured(np.stack([p.loss for p in profiles]), base.loss, base.loss, higher_is_better=False),
-    }
+    metrics = _accuracy_and_loss(profiles, base)
     if measurement.base_reward is not None:
-        rewards = np.stack([measurement.rewards[i] for i in range(points)], axis=1)  # [R, N, m]
-        metrics["reward"] = Measured(np.concatenate(rewards), measurement.base_reward, measurement.base_reward)
+        rewards = PerContext.by_temperature([measurement.rewards[i] for i in range(points)])
+        metrics["reward"] = Measured.of(rewards, measurement.base_reward)
     return metrics
+
+
+def along(
+    measurement: Measurement, data: PreferenceData, config: Config, shares: Floats
+) -> tuple[dict[str, Measured], PerContext]:
+    """Accuracy and loss at K weights whose scores are `shares` [K, N] of those of the N grid points, and the nats per
+    token there [K, C, 1]; all at the trained temperature.
+    """
+    base, points = measurement.base_profile, range(shares.shape[1])
+    assert base is not None
+    rewards = np.tensordot(shares, np.stack([measurement.profiles[i][0].rewards for i in points]), 1)
+    rewards = rewards.astype(np.float32).astype(np.float64)  # so that responses that tie still do
+    between = profiles_of(rewards, data, config.temperatures, config.evaluation.batch_tokens)
+    nats = np.stack([measurement.divergences[i].sums[0] for i in points])
+    price = PerContext(np.maximum(0.0, np.tensordot(shares, nats, 1)), measurement.divergences[0].counts)
+    return _accuracy_and_loss(between, base), price
+
+
+def _accuracy_and_loss(profiles: Sequence[Profile], base: Profile) -> dict[str, Measured]:
+    right, losses = (PerContext.stacked([getattr(p, name) for p in profiles]) for name in ("right", "losses"))
+    return {
+        "accuracy": Measured.of(right, base.right, np.full_like(base.accuracy, 0.5)),
+        "loss": Measured.of(losses, base.losses, higher_is_better=False),
+    }

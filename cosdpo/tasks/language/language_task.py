@@ -21,6 +21,8 @@ from cosdpo.data.sources import load
 from cosdpo.data.tokenization import TokenizedContext, tokenize
 from cosdpo.data.turns import chat_template
 from cosdpo.errors import InputError
+from cosdpo.evaluation.between import interpolation
+from cosdpo.evaluation.bootstrap import PerContext
 from cosdpo.evaluation.front import Main
 from cosdpo.evaluation.measure import Measurement
 from cosdpo.evaluation.samples import Answer, Sample
@@ -32,7 +34,7 @@ from cosdpo.models.check import check_architecture
 from cosdpo.models.language_scorer import LanguageScorer, check_adapters
 from cosdpo.models.temperature import SMALLEST_RATIO
 from cosdpo.tasks import demo
-from cosdpo.tasks.language.language_measurement import measure_share, metrics_of
+from cosdpo.tasks.language.language_measurement import along, measure_share, metrics_of
 from cosdpo.tasks.task import Average, Findings, Measure, Task
 from cosdpo.training.devices import base_dtype
 from cosdpo.training.reference import model_fingerprint, reference_scores
@@ -197,17 +199,15 @@ class LanguageTask(Task):
         """Measures scorers on the held-out data."""
         return partial(measure_share, data=ray.put(self.held_out), prompts=self.prompts)
 
-    def findings(self, parts: Sequence[Any], grid: Floats) -> Findings:
+    def findings(self, parts: Sequence[Any], grid: Floats, curve: Floats | None = None) -> Findings:
         """Joins the measurements of all workers."""
         measurement = Measurement.join(parts)
-        price = Main(
-            name="KL to base",
-            metric="nats/token",
-            higher_is_better=False,
-            base=0.0,
-            values=np.array([measurement.divergences[i] for i in range(len(grid))]).T.flatten().tolist(),
-        )
-        return Findings(metrics=metrics_of(measurement, len(grid)), main=price, samples=self._samples(measurement))
+        nats = PerContext.by_temperature([measurement.divergences[i] for i in range(len(grid))])
+        between = None
+        if curve is not None:
+            metrics, price = along(measurement, self.held_out, self.config, interpolation(grid, curve))
+            between = Findings(metrics, _price(price))
+        return Findings(metrics_of(measurement, len(grid)), _price(nats), self._samples(measurement), curve=between)
 
     def _samples(self, measurement: Measurement) -> list[Sample]:
         return [
@@ -243,6 +243,10 @@ class LanguageTask(Task):
             "training contexts": len(self.train),
             "held-out contexts": len(self.held_out),
         }
+
+
+def _price(nats: PerContext) -> Main:
+    return Main.of("KL to base", "nats/token", nats, base=0.0, higher_is_better=False)
 
 
 def rate_for_width(width: int) -> float:

@@ -16,7 +16,8 @@ from cosdpo.arrays import Floats, Singles
 from cosdpo.config import Config
 from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData
-from cosdpo.evaluation.ndcg import mean_ndcg
+from cosdpo.evaluation.bootstrap import PerContext
+from cosdpo.evaluation.ndcg import exponential_gains, informative, ndcg
 from cosdpo.evaluation.samples import Order, Ranking
 from cosdpo.losses import rescale
 from cosdpo.models.ranking_scorer import RankingScorer
@@ -31,10 +32,12 @@ SHOWN_DOCUMENTS = 10
 class RankingMeasurement:
     """What a scorer reached at some weights of the grid, by grid index."""
 
-    ndcg: dict[int, Floats] = field(default_factory=dict)
-    """[R, m] NDCG@10 per auxiliary objective, at each of the R temperatures."""
-    main: dict[int, Floats] = field(default_factory=dict)
-    """[R] NDCG@10 of the main label."""
+    ndcg: dict[int, PerContext] = field(default_factory=dict)
+    """NDCG@10 per auxiliary objective, its mean [R, m], at each of the R temperatures."""
+    main: dict[int, PerContext] = field(default_factory=dict)
+    """NDCG@10 of the main label, its mean [R, 1]."""
+    scores: dict[int, Singles] = field(default_factory=dict)
+    """Scores of all documents at the trained temperature."""
     rankings: list[Ranking] = field(default_factory=list)
 
 
@@ -56,9 +59,9 @@ def measure(
     scores = torch.from_numpy(score_all(scorer, held_out, grid[chosen], config))
     reference = torch.from_numpy(held_out.reference)
     for index, row in zip(chosen, scores, strict=True):
+        ranked.scores[index] = row.numpy()
         along = [ndcg_of((row if c == 1 else rescale(row, reference, c)).numpy(), held_out) for c in ratios]
-        ranked.ndcg[index] = np.stack([auxiliary for auxiliary, _ in along])
-        ranked.main[index] = np.array([relevance for _, relevance in along])
+        ranked.ndcg[index], ranked.main[index] = map(PerContext.stacked, zip(*along, strict=True))
         advance()
     if lead and illustrate:
         ranked.rankings = _rankings(scorer, held_out, config)
@@ -80,10 +83,12 @@ def score_all(scorer: Any, data: RankingData, weights: Floats, config: Config) -
     return scores
 
 
-def ndcg_of(scores: npt.NDArray[Any], data: RankingData) -> tuple[Floats, float]:
-    """NDCG@10 per auxiliary objective [m], and of the main label, each over the lists that tell documents apart."""
-    auxiliary = np.array([mean_ndcg(scores, labels, data.lists.offsets) for labels in data.labels.T])
-    return auxiliary, mean_ndcg(scores, data.lists.relevance, data.lists.offsets)
+def ndcg_of(scores: npt.NDArray[Any], data: RankingData) -> tuple[PerContext, PerContext]:
+    """NDCG@10 per auxiliary objective, its mean [m], and of the main label, [1], over the lists that say anything."""
+    offsets, columns = data.lists.offsets, [*data.labels.T, data.lists.relevance]
+    tells = np.stack([informative(labels, offsets) for labels in columns], axis=1).astype(np.float64)
+    of_lists = np.stack([ndcg(scores, exponential_gains(labels), offsets) for labels in columns], axis=1) * tells
+    return PerContext(of_lists[:, :-1], tells[:, :-1]), PerContext(of_lists[:, -1:], tells[:, -1:])
 
 
 def _names(lists: QueryLists) -> list[str]:

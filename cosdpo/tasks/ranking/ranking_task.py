@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,8 @@ from cosdpo.data.query_lists import QueryLists
 from cosdpo.data.ranking_data import RankingData, graded_labels
 from cosdpo.data.ranking_splits import Split, fold_count, read_split
 from cosdpo.errors import InputError
+from cosdpo.evaluation.between import interpolation
+from cosdpo.evaluation.bootstrap import PerContext
 from cosdpo.evaluation.front import Main, Measured
 from cosdpo.evaluation.ndcg import mean_ndcg
 from cosdpo.models.ranking_scorer import BaseRanker, RankingScorer, average
@@ -169,16 +172,27 @@ class RankingTask(Task):
         """Measures scorers on the held-out lists."""
         return partial(measure, data=ray.put(self.held_out))
 
-    def findings(self, parts: Sequence[Any], grid: Floats) -> Findings:
+    def findings(self, parts: Sequence[Any], grid: Floats, curve: Floats | None = None) -> Findings:
         """NDCG@10 over the grid, above the base ranker's."""
-        ndcg, main = ({k: v for part in parts for k, v in getattr(part, name).items()} for name in ("ndcg", "main"))
-        base, base_main = ndcg_of(self.held_out.reference, self.held_out)
-        values, relevance = (np.stack([along[i] for i in range(len(grid))], axis=1) for along in (ndcg, main))  # [R, N]
-        return Findings(
-            metrics={METRIC: Measured(np.concatenate(values), base, base)},
-            main=Main(name=MAIN, metric=METRIC, base=base_main, values=relevance.flatten().tolist()),
-            rankings=parts[0].rankings,
+        ndcg, main, scores = (
+            [{k: v for part in parts for k, v in getattr(part, name).items()}[i] for i in range(len(grid))]
+            for name in ("ndcg", "main", "scores")
         )
+        base, base_main = ndcg_of(self.held_out.reference, self.held_out)
+
+        def found(values: PerContext, relevance: PerContext) -> Findings:
+            price = Main.of(MAIN, METRIC, relevance, base=float(base_main.mean[0]))
+            return Findings({METRIC: Measured.of(values, base)}, price)
+
+        between = None
+        if curve is not None:
+            known = np.stack(scores)
+            # In single precision, so that documents that tie still do.
+            rows = ((shares @ known).astype(np.float32) for shares in interpolation(grid, curve))
+            along = zip(*(ndcg_of(row, self.held_out) for row in rows), strict=True)
+            between = found(*map(PerContext.stacked, along))
+        whole = found(PerContext.by_temperature(ndcg), PerContext.by_temperature(main))
+        return replace(whole, rankings=parts[0].rankings, curve=between)
 
     def step_flops(self) -> float:
         """Estimated from the network's size and the mean length of the lists."""

@@ -162,7 +162,10 @@ async def test_a_point_is_chosen_by_what_must_hold(serve: Serve) -> None:
         other = await served.post("/v1/score", {"prompt": "a", "candidates": ["b"], "choose": {"best": "fair"}})
     assert weights[2].tolist() == [0.5, 0.5], "0.6 is between two measured weights"
     assert chosen.json()["weights"] == pytest.approx([0.6, 0.4])
+    assert chosen.json()["chosen"]["values"] == pytest.approx({"kind": 1.6, "short": 1.4})
+    assert (chosen.json()["chosen"]["misses"], chosen.json()["chosen"]["measured"]) == ({}, False)
     assert nearest.json()["weights"] == [1, 0]
+    assert nearest.json()["chosen"]["misses"] == {"kind": 1}
     for answer, says in (
         (lost, "choose: the run left no front.json"),
         (twice, "choose: there are weights too"),

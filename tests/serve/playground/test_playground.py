@@ -133,7 +133,7 @@ def test_values_between_measured_points_are_interpolated(visit: Open) -> None:
         slider(page).press("ArrowRight")
     between = 0.5 + 0.25 * (0.4**0.5 + 0.5**0.5) / 2
     expect(page.locator(".readout tbody tr").first).to_contain_text(f"{between:.3f}")
-    expect(page.locator(".readout caption")).to_have_text("Here: interpolated between two measured trade-offs.")
+    expect(page.locator(".readout caption")).to_have_text("Here: interpolated between measured trade-offs.")
 
 
 def test_axes_of_losses_are_reversed(visit: Open) -> None:
