@@ -50,8 +50,12 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serving(base: Path) -> Iterator[str]:
-    """Base address of a service over a tiny model with this base, without a slash at its end."""
+def serving(base: Path, around: Callable[[Any], Any] = lambda gate: gate) -> Iterator[str]:
+    """Base address of a service over a tiny model with this base, without a slash at its end.
+
+    Args:
+        around: puts more ASGI around the service.
+    """
     folder = base.parent / "tiny" / "checkpoint"
     scorer = tiny_models.scorer(tiny_models.settings(base))
     disturb(scorer)  # so that the weights count
@@ -60,7 +64,7 @@ def serving(base: Path) -> Iterator[str]:
     service = LanguageService(folder, settings)
     _, gate = build(service, [], settings.limits, settings.request_timeout_s)
     with socket.create_server(("127.0.0.1", 0)) as listening:
-        server = uvicorn.Server(uvicorn.Config(gate, log_level="warning", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(around(gate), log_level="warning", lifespan="off"))
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
