@@ -131,14 +131,22 @@ def dirichlet(rng: np.random.Generator, count: int, objectives: int, alpha: floa
         return np.ones((count, 1))
     if not stratified:
         return rng.dirichlet(np.full(objectives, alpha), size=count)
-    from scipy.special import betaincinv  # here: the models import this module, and only training draws
-
     draws = np.empty((count, objectives))
     stick = np.ones(count)
     for j in range(objectives - 1):
         uniform = (rng.permutation(count) + rng.random(count)) / count
-        draws[:, j] = stick * betaincinv(alpha, alpha * (objectives - 1 - j), uniform)
+        draws[:, j] = stick * _beta_quantile(alpha, alpha * (objectives - 1 - j), uniform)
         stick = stick - draws[:, j]
     draws[:, -1] = np.maximum(stick, 0.0)
     shuffled: Floats = draws[:, rng.permutation(objectives)]
     return shuffled
+
+
+def _beta_quantile(a: float, b: float, shares: Floats) -> Floats:
+    """Where the distribution function of Beta(a, b) is `shares`; at a = 1 that is 1 - (1 - share)^(1 / b)."""
+    if a == 1:
+        return -np.expm1(np.log1p(-shares) / b)
+    from scipy.special import betaincinv  # here: the models import this module, and only training draws
+
+    quantiles: Floats = betaincinv(a, b, shares)
+    return quantiles

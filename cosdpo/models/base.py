@@ -152,7 +152,7 @@ def decoder_layers(body: Any) -> nn.ModuleList:
 
 def checkpoint_activations(base: Any) -> None:
     """Has every decoder layer compute its activations again in the backward pass."""
-    # transformers before 5.20 has it under its old name, which later ones warn about.
+    # transformers 5.17 has it under its old name alone, which later ones warn about.
     enable = getattr(base, "activation_checkpointing_enable", None) or base.gradient_checkpointing_enable
     enable({"use_reentrant": False})
 

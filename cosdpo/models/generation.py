@@ -17,6 +17,7 @@ from transformers import DynamicCache, PreTrainedTokenizerBase
 
 from cosdpo.models.base import context_length
 from cosdpo.models.language_scorer import LanguageScorer
+from cosdpo.models.transfer import on_device
 
 
 @torch.no_grad()
@@ -82,21 +83,20 @@ class _Mixture:
         ratios: Sequence[float],
     ) -> None:
         self.scorer = scorer
-        c = torch.tensor(ratios, device=scorer.device, dtype=torch.float32)
-        share = torch.zeros_like(c) if weights is None else 1 / c
         self.parts: list[tuple[Tensor, Tensor, _Decoder]] = []
-        room = torch.full((len(prompts),), context_length(scorer.body.config))
-        for factor, tuned in ((share, True), (1 - share, False)):
-            rows = factor.nonzero().flatten()
-            if len(rows) == 0:
+        self.room = [context_length(scorer.body.config)] * len(prompts)
+        shares = [0.0 if weights is None else 1 / c for c in ratios]
+        for factors, tuned in ((shares, True), ([1 - share for share in shares], False)):
+            chosen = [row for row, factor in enumerate(factors) if factor]
+            if not chosen:
                 continue
-            chosen = [prompts[row] for row in rows.tolist()]
+            rows = on_device(chosen, scorer.device)
             w = weights[rows] if tuned and weights is not None else None
             beta = temperatures[rows] if tuned and temperatures is not None else None
-            decoder = _Decoder(scorer, chosen, w, beta)
-            room[rows.cpu()] = torch.minimum(room[rows.cpu()], torch.tensor(decoder.room))
-            self.parts.append((rows, factor[rows, None], decoder))
-        self.room: list[int] = room.tolist()
+            decoder = _Decoder(scorer, [prompts[row] for row in chosen], w, beta)
+            for row, room in zip(chosen, decoder.room, strict=True):
+                self.room[row] = min(self.room[row], room)
+            self.parts.append((rows, on_device([[factors[row]] for row in chosen], scorer.device), decoder))
 
     def start(self) -> Tensor:
         """Encodes the prompts; returns the first logits [B, V]."""
