@@ -145,7 +145,8 @@ def dirichlet(rng: np.random.Generator, count: int, objectives: int, alpha: floa
 def _beta_quantile(a: float, b: float, shares: Floats) -> Floats:
     """Where the distribution function of Beta(a, b) is `shares`; at a = 1 that is 1 - (1 - share)^(1 / b)."""
     if a == 1:
-        return -np.expm1(np.log1p(-shares) / b)
+        even: Floats = -np.expm1(np.log1p(-shares) / b)
+        return even
     from scipy.special import betaincinv  # here: the models import this module, and only training draws
 
     quantiles: Floats = betaincinv(a, b, shares)

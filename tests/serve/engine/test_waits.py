@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-import torch
-
 from serve.engine.requests import Chunk
 from tests.fake_gpu import fake_gpu
 from tests.models.test_on_gpu import scorer_on_gpu
@@ -25,14 +22,11 @@ REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize("scope", ["response", "sequence"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("kind", ["llama-untied", "gpt2-tied", "mistral-untied", "gptoss-untied"])
-def test_a_step_waits_once_whatever_it_does(monkeypatch, kind, dtype, scope):
+def test_a_step_waits_once_whatever_it_does(monkeypatch):
     """Prompts that come in, rows that join, decode and leave: a step waits for its tokens, if it made some."""
-    config = settings("x", conditioning="both", scope=scope)
+    config = settings("x", conditioning="both", scope="response")
     with fake_gpu(monkeypatch) as waits:
-        batching = batching_of(scorer_on_gpu(kind, config, dtype), prefill_tokens=7)
+        batching = batching_of(scorer_on_gpu("llama-untied", config), prefill_tokens=7)
         told = []
         for number, request in enumerate(REQUESTS):
             told.append(ask(batching, generation([5, 6, 7 + number, 8] * 3, max_new_tokens=3 + number, **request)))
