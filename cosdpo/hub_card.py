@@ -65,6 +65,7 @@ def model_card(shared: Shared) -> ModelCard:
         version=__version__,
         shared=shared,
         card=card,
+        names=[name.replace("|", "\\|") for name in card.objectives],  # as the cells of a table have them
         language=language,
         data=data,
         front=front,

@@ -105,6 +105,15 @@ def test_a_card_has_a_row_of_values_for_every_weighting(run: Path) -> None:
     assert "https://arxiv.org/abs/2410.08316" in text
 
 
+def test_an_objective_with_a_bar_in_its_name_stays_one_cell(run: Path) -> None:
+    for file in (run / "checkpoint" / "cosdpo.json", run / "front.json"):
+        file.write_text(file.read_text().replace('"kind"', '"kind|er"'))
+    text = ModelCard.load(dry(run) / "README.md").text
+    assert r"| weight of kind\|er | weight of short | kind\|er | short | KL (nats) |" in text
+    assert r"| objectives | kind\|er, short |" in text
+    assert "kind|er=0.7" in text, "in a command it is as it is"
+
+
 def test_the_code_of_a_card_runs(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its Python, with the folder in place of the name on the hub."""
     out = dry(run)
