@@ -7,7 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from cosdpo.arrays import Floats
-from cosdpo.evaluation.front import Front, Measured, build
+from cosdpo.evaluation.between import curve_weights
+from cosdpo.evaluation.front import Front, Main, Measured, build, curve_of
 from cosdpo.simplex import das_dennis
 
 
@@ -26,6 +27,34 @@ def made_front(m: int, higher_is_better: bool = True, points: int = 4) -> Front:
         trained_parameters=1,
         weights=weights,
         metrics={"metric": measured},
+    )
+
+
+def bent(shift: float = 0.0) -> Front:
+    """A quarter of a circle at five weights, and at many more along its curve; the price is w_0 squared."""
+    grid = das_dennis(2, 4)
+    fine = curve_weights(grid, 4, 101)
+    assert fine is not None
+
+    def measured(weights: np.ndarray) -> Measured:
+        angle = np.pi / 2 * weights[:, 0]
+        return Measured(np.stack([np.sin(angle), np.cos(angle)], 1) + shift, [0, 0], [0, 0])
+
+    def price(weights: np.ndarray) -> Main:
+        return Main(name="KL", metric="nats", higher_is_better=False, base=0.0, values=(weights[:, 0] ** 2).tolist())
+
+    return build(
+        method="cos",
+        task="language",
+        objectives=["a", "b"],
+        seed=0,
+        trained_temperature=0.1,
+        train_seconds=1.0,
+        trained_parameters=1,
+        weights=grid,
+        metrics={"accuracy": measured(grid), "reward": measured(grid)},
+        main=price(grid),
+        curve=curve_of(fine, {"accuracy": measured(fine)}, price(fine)),
     )
 
 

@@ -73,13 +73,14 @@ def places(front: Front, sheet: Sheet) -> list[dict[str, object]]:
 def _key(front: Front) -> str:
     """One line on how to read the plot."""
     names = [clipped(name, 28) for name in front.objectives]
+    between = f" · {'line' if len(names) == 2 else 'small'}: interpolated between them" if front.curve else ""
     if len(names) == 2:
         return (
             f"numbers: weight of {names[0]}, the rest is {names[1]}'s\n"
-            "up and right is better · shaded: hypervolume · hollow: dominated points"
+            f"up and right is better · shaded: hypervolume · hollow: dominated points{between}"
         )
     if len(names) == 3:
-        return "up and right is better · colour: weights, as in the triangles · hollow: dominated points"
+        return f"up and right is better · colour: weights, as in the triangles · hollow: dominated points{between}"
     return "up is better · bold: the trade-off with the largest weight on the objective of that colour"
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from cosdpo.evaluation.between import curve_weights, interpolation
 from cosdpo.evaluation.choosing import choose
-from cosdpo.evaluation.front import Front, Main, Measured, build, curve_of, mean_over_folds
+from cosdpo.evaluation.front import Front, mean_over_folds
 from cosdpo.simplex import das_dennis
+from tests.drawn_fronts import bent
 
 
 @pytest.mark.parametrize(
@@ -54,34 +55,6 @@ def test_smooth_scores_are_met_between_and_hit_at_the_grid(m: int, partitions: i
     assert shares.sum(1) == pytest.approx(1), "what does not depend on the weights stays as it is"
     assert np.abs(shares @ scores(grid) - scores(weights)).max() < most * np.ptp(scores(grid))
     assert interpolation(grid, grid) == pytest.approx(np.eye(len(grid)), abs=1e-9)
-
-
-def bent(shift: float = 0.0) -> Front:
-    """A quarter of a circle at five weights, and at many more along its curve; the price is w_0 squared."""
-    grid = das_dennis(2, 4)
-    fine = curve_weights(grid, 4, 101)
-    assert fine is not None
-
-    def measured(weights: np.ndarray) -> Measured:
-        angle = np.pi / 2 * weights[:, 0]
-        return Measured(np.stack([np.sin(angle), np.cos(angle)], 1) + shift, [0, 0], [0, 0])
-
-    def price(weights: np.ndarray) -> Main:
-        return Main(name="KL", metric="nats", higher_is_better=False, base=0.0, values=(weights[:, 0] ** 2).tolist())
-
-    return build(
-        method="cos",
-        task="language",
-        objectives=["a", "b"],
-        seed=0,
-        trained_temperature=0.1,
-        train_seconds=1.0,
-        trained_parameters=1,
-        weights=grid,
-        metrics={"accuracy": measured(grid), "reward": measured(grid)},
-        main=price(grid),
-        curve=curve_of(fine, {"accuracy": measured(fine)}, price(fine)),
-    )
 
 
 def test_the_curve_has_more_volume_than_its_points_and_survives_the_file(tmp_path: Path) -> None:

@@ -104,6 +104,18 @@ def test_settings_are_sent_and_checked(visit: Open) -> None:
     assert len(opened.backend.wanted) == 1
 
 
+def test_a_floor_moves_the_trade_off_to_where_it_holds(visit: Open) -> None:
+    """Accuracy is 0.5 and a quarter of the root of the weight: 0.625 from 0.25 on, of which 0.3 is a point."""
+    page = visit().page
+    page.get_by_text("Choose by what must hold").click()
+    page.get_by_label("The best of").select_option("brevity")
+    page.get_by_label("Bound of positivity").fill("100")
+    expect(page.locator(".answer")).to_contain_text("(0.30 0.70 at 0.1)")
+    expect(page.locator(".wishes [role=status]")).to_contain_text("There: positivity 0.637, brevity 0.709")
+    page.get_by_label("Bound of brevity").fill("200")
+    expect(page.locator(".wishes .missed")).to_contain_text("No weights hold all of it: the nearest, which miss")
+
+
 def test_point_of_the_front_sets_the_weights_and_generates(visit: Open) -> None:
     page = visit().page
     page.get_by_role("button", name=re.compile("^Weights positivity 0.20, brevity 0.80; accuracy")).click()
