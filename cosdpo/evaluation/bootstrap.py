@@ -21,6 +21,8 @@ from cosdpo.evaluation import indicators
 DRAWS = 200
 """The deviation of so many draws is known to 5%."""
 SEED = 0
+FEW_OBJECTIVES, MOST_NUMBERS = 4, 500
+"""Up to so many objectives any front has its hypervolume's deviation, with more those of so many values in all."""
 
 
 @dataclass(frozen=True)
@@ -62,12 +64,15 @@ class PerContext:
         return deviation
 
 
-def hypervolume_deviation(points: Floats, references: Floats) -> float:
-    """Deviation of the hypervolume over the draws.
+def hypervolume_deviation(points: Floats, references: Floats) -> float | None:
+    """Deviation of the hypervolume over the draws; None where it would take minutes, which grow with the objectives.
 
     Args:
         points: [DRAWS, N, m] of each draw, more is better.
         references: [DRAWS, m] the worst values that count.
     """
+    _, count, m = points.shape
+    if m > FEW_OBJECTIVES and m * count > MOST_NUMBERS:
+        return None
     volumes = [indicators.hypervolume(*of_draw) for of_draw in zip(points, references, strict=True)]
     return float(np.std(volumes, ddof=1))

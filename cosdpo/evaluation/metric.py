@@ -140,4 +140,5 @@ def _deviations(measured: Measured, counted: Booleans | None) -> tuple[list[list
     references = base if moves else np.broadcast_to(np.asarray(measured.reference_point, dtype=np.float64), base.shape)
     points = drawn if counted is None else drawn[:, counted]
     deviations: list[list[float]] = rounded(drawn.std(0, ddof=1))
-    return deviations, float(rounded(np.asarray(hypervolume_deviation(sign * points, sign * references))))
+    of_volume = hypervolume_deviation(sign * points, sign * references)
+    return deviations, None if of_volume is None else float(rounded(np.asarray(of_volume)))

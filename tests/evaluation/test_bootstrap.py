@@ -65,6 +65,11 @@ def test_one_objective_of_one_point_has_the_deviation_of_its_value() -> None:
     assert hypervolume_deviation(drawn, np.zeros((200, 1))) == pytest.approx(drawn.std(ddof=1))
 
 
+def test_a_volume_of_many_objectives_is_not_taken_hundreds_of_times() -> None:
+    assert hypervolume_deviation(np.ones((200, 101, 5)), np.zeros((200, 5))) is None
+    assert hypervolume_deviation(np.ones((200, 100, 5)), np.zeros((200, 5))) == 0
+
+
 def front_of(measured: Measured, temperatures: int = 1) -> Front:
     weights = np.tile(das_dennis(2, 4), (temperatures, 1))
     nats = PerContext(np.arange(len(weights) * 3, dtype=float).reshape(-1, 3, 1), np.ones((3, 1)))
