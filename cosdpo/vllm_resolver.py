@@ -115,9 +115,9 @@ class FrontResolver:
         """The adapter's folder, written if it is not there."""
         from cosdpo.export import ExportSettings, export
 
-        folder = Path(self._folder.name) / quote(name, safe="") / "-".join(map(str, units))
         weights = ",".join(f"{key}={unit}" for key, unit in zip(self._cards[name].objectives, units, strict=True))
         with self._writes:
+            folder = Path(self._folder.name) / quote(name, safe="") / "-".join(map(str, units))
             if not folder.exists():
                 export(ExportSettings(checkpoint=self.checkpoints[name], weights=weights, to=folder, base=base))
         return folder

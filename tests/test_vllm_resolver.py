@@ -11,12 +11,14 @@ import asyncio
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -26,12 +28,14 @@ import httpx
 import pytest
 import torch
 from peft import PeftModel
+from transformers import AutoModelForCausalLM
 
-import cosdpo
 from cosdpo.errors import InputError
+from cosdpo.loaded import LoadedFront
 from cosdpo.vllm_resolver import FrontResolver, from_environment, register
+from tests.models.conftest import disturb
 from tests.test_export import ours, plain, scores, trained
-from tests.tiny_models import letters
+from tests.tiny_models import letters, scorer, settings, shape
 
 
 @dataclass
@@ -202,32 +206,22 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
     servers = []
 
     def start(base: Path, **environment: str) -> str:
-        settings = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "HF_HUB_OFFLINE": "1"}
-        options = ["--host=127.0.0.1", "--port=0", "--dtype=float32", "--enforce-eager"]
-        options += ["--enable-lora", "--max-lora-rank=8", "--max-loras=2"]
+        always = {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "1", "HF_HUB_OFFLINE": "1"}
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        url = f"http://127.0.0.1:{port}"
+        command = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(base), "--host=127.0.0.1"]
+        command += [f"--port={port}", "--dtype=float32", "--enforce-eager"]
+        command += ["--enable-lora", "--max-lora-rank=8", "--max-loras=2"]
         log = tmp_path / "vllm.log"
         with log.open("w") as file:
-            command = [
-                python,
-                "-m",
-                "vllm.entrypoints.cli.main",
-                "serve",
-                str(base),
-                "--host=127.0.0.1",
-                "--port=0",
-                *options,
-            ]
-            server = subprocess.Popen(command, env={**os.environ, **settings, **environment}, stdout=file, stderr=file)
+            server = subprocess.Popen(command, env={**os.environ, **always, **environment}, stdout=file, stderr=file)
         servers.append(server)
-        until = time.monotonic() + 500
+        until = time.monotonic() + 1500
         while time.monotonic() < until and server.poll() is None:
-            if found := re.search(r"http://127\.0\.0\.1:[1-9]\d*", log.read_text()):
-                address = found.group()
-                try:
-                    if httpx.get(f"{address}/health").is_success:
-                        return address
-                except httpx.TransportError:  # not yet
-                    pass
+            with suppress(httpx.TransportError):  # until it listens
+                if httpx.get(f"{url}/health").is_success:
+                    return url
             time.sleep(1)
         pytest.fail(log.read_text()[-4000:])
 
@@ -238,24 +232,33 @@ def serve(tmp_path: Path) -> Iterator[Serve]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ends", [False, True])
-def test_a_real_vllm_writes_what_we_write(ends: bool, serve: Serve, tmp_path: Path) -> None:
-    trained(tmp_path, "llama-tied", model__adapt_ends=ends)
-    url = serve(tmp_path / "base", COSDPO_CHECKPOINTS=f"mine={tmp_path / 'checkpoint'}")
-    front = cosdpo.load(tmp_path / "checkpoint")
+@pytest.mark.timeout(1800)
+def test_a_real_vllm_writes_what_we_write(serve: Serve, tmp_path: Path) -> None:
+    config = shape("llama-tied")
+    config.hidden_size, config.num_attention_heads, config.num_key_value_heads, config.head_dim = 64, 2, 1, 32
+    base = tmp_path / "base"
+    AutoModelForCausalLM.from_config(config).save_pretrained(base)
+    letters(bos=True).save_pretrained(base)
+    fronts = {}
+    for name, ends in (("body", False), ("ends", True)):
+        made = scorer(settings(base, model__adapt_ends=ends)).eval()
+        disturb(made)
+        made.save(tmp_path / name)
+        fronts[name] = LoadedFront(tmp_path / name, made)
+    url = serve(base, COSDPO_CHECKPOINTS=f"body={tmp_path / 'body'},ends={tmp_path / 'ends'}")
 
     def written(model: str, status: int = 200) -> str:
-        prompt = letters(bos=True)("abc")["input_ids"]
-        body = {"model": model, "prompt": prompt, "max_tokens": 12, "temperature": 0, "ignore_eos": True}
+        body = {"model": model, "prompt": "abc", "max_tokens": 12, "temperature": 0}
         answer = httpx.post(f"{url}/v1/completions", json=body, timeout=300)
         assert answer.status_code == status, answer.text
         return str(answer.json()["choices"][0]["text"] if status == 200 else answer.json()["error"]["message"])
 
-    texts = {}
-    for kind in (0.7, 0.1, 1.0, 0.7):  # more than there are slots, and one of them again
-        point = front.at(kind=kind, short=1 - kind)
-        texts[kind] = written(f"mine@kind={kind},short={1 - kind:.1f}")
-        assert texts[kind] == point.generate("abc", max_new_tokens=12, sampling_temperature=0)[0]
-    assert len(set(texts.values())) > 1
-    assert "unknown objectives ['fair']" in written("mine@fair=1", 400)
+    texts = []
+    for name, front in fronts.items():
+        for kind in (0.7, 0.1, 1.0, 0.7):  # more than there are slots, and one of them again
+            point = front.at(kind=kind, short=1 - kind)
+            texts.append(written(f"{name}@kind={kind},short={1 - kind:.1f}"))
+            assert texts[-1] == point.generate("abc", max_new_tokens=12, sampling_temperature=0)[0]
+    assert len({*texts, written(str(base))}) == 7
+    assert "unknown objectives ['fair']" in written("body@fair=1", 400)
     assert "does not exist" in written("yours@kind=1", 404)

@@ -14,6 +14,8 @@ import yaml
 from ray.serve.schema import ServeDeploySchema
 
 from cosdpo.cli.command_line import read_config
+from cosdpo.errors import InputError
+from cosdpo.vllm_resolver import from_environment
 
 ROOT = Path(__file__).parents[2]
 RAY = re.search(r"^ray==(.+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
@@ -156,6 +158,18 @@ class TestRayService:
         config = yaml.safe_load(manifest("deploy/rayservice.yaml")["spec"]["serveConfigV2"])
         assert config["http_options"]["host"] == "0.0.0.0"
         assert config["applications"][0]["args"]["keys"]
+
+
+def test_vllm_under_ray_serve_llm_has_its_plugin_and_no_buckets():
+    config = manifest("deploy/ray-serve-llm.yaml")
+    ServeDeploySchema.model_validate(config)
+    (model,) = config["applications"][0]["args"]["llm_configs"]
+    assert model["engine_kwargs"]["enable_lora"]
+    assert "lora_config" not in model
+    variables = model["runtime_env"]["env_vars"]
+    assert variables.pop("VLLM_ALLOW_RUNTIME_LORA_UPDATING") == "1"
+    with pytest.raises(InputError, match=r"has no cosdpo\.json"):  # the names are right, the folder is not here
+        from_environment(variables)
 
 
 @pytest.mark.parametrize(("name", "key"), [("rayjob", "rayClusterSpec"), ("rayservice", "rayClusterConfig")])
