@@ -38,11 +38,12 @@ export function wishes(front, metric, take) {
       const [low, high] = [Math.min(...column), Math.max(...column)];
       const [worst, most] = known.better[j] > 0 ? [low, high] : [high, low];
       const output = element("output", {}, "any");
-      const slider = element("input", { type: "range", min: 0, max: 200, value: 0, "aria-label": `Bound of ${name}`, oninput: moved });
+      const slider = element("input", { type: "range", min: 0, max: 200, value: 0, "aria-label": `Bound of ${name}`, "aria-valuetext": "any", oninput: moved });
       function moved() {
         const share = slider.value / 200;
         row.bound = share === 0 ? null : worst + share * (most - worst);
         output.textContent = row.bound === null ? "any" : figure(row.bound);
+        slider.setAttribute("aria-valuetext", output.textContent);
         choose();
       }
       const label = element("span", { class: "swatch" }, name);

@@ -88,7 +88,7 @@ class TestRunFolder:
         front = json.loads((plain.config.output / "front.json").read_text())
         assert front.keys() == {
             "method", "task", "objectives", "seed", "trained_temperature", "train_seconds", "train_seconds_total",
-            "trained_parameters", "metrics", "points", "main",
+            "trained_parameters", "metrics", "points", "main", "curve",
         }  # fmt: skip
         assert Front.load(plain.config.output / "front.json") == plain.front
         assert (front["method"], front["task"], front["objectives"]) == ("cos", "language", ["kind", "short"])
