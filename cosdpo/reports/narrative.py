@@ -60,8 +60,10 @@ def findings(front: Front) -> list[str]:
 
 
 def behind(front: Front) -> list[str]:
-    """A sentence for every metric by which objectives end worse at their own end than the base, and what to change."""
-    sentences = []
+    """A sentence with every metric by which objectives end worse at their own end than the base, and what to change;
+    none where there is no such metric.
+    """
+    parts = []
     for name, metric in front.metrics.items():
         gains, sign = front.gains(name), 1 if metric.higher_is_better else -1
         worse = []
@@ -70,11 +72,13 @@ def behind(front: Front) -> list[str]:
             if len(ends) and ends.mean() < sign * metric.base[j]:
                 worse.append(f"{objective} ({number(sign * ends.mean())}, base {number(metric.base[j])})")
         if worse:
-            sentences.append(
-                f"At its own end the {name} of {listed(worse)} is worse than the base's: lower training.learning_rate "
-                "or training.steps, or give more data."
-            )
-    return sentences
+            parts.append(f"the {name} of {listed(worse)}")
+    if not parts:
+        return []
+    return [
+        f"At its own end {listed(parts)} {'is' if len(parts) == 1 else 'are'} worse than the base's: lower "
+        "training.learning_rate or training.steps, or give more data."
+    ]
 
 
 def _price(main: Main) -> str:

@@ -76,6 +76,20 @@ def test_a_loss_is_worse_where_it_is_higher() -> None:
     assert [sentence[:46] for sentence in behind(front)] == ["At its own end the loss of brief (0.600, base "]
 
 
+def test_what_is_worse_in_several_metrics_is_one_sentence() -> None:
+    front = make(0.5 + 0.2 * GRID - [0, 0.05], base=0.69)
+    loss = make(0.7 - 0.1 * GRID, base=[0.65, 0.55], name="loss", higher_is_better=False)
+    points = [
+        point.model_copy(update={"values": point.values | other.values})
+        for point, other in zip(front.points, loss.points, strict=True)
+    ]
+    both = front.model_copy(update={"metrics": front.metrics | loss.metrics, "points": points})
+    assert behind(both) == [
+        "At its own end the accuracy of brief (0.650, base 0.690) and the loss of brief (0.600, base 0.550) are worse "
+        "than the base's: lower training.learning_rate or training.steps, or give more data."
+    ]
+
+
 def test_one_point() -> None:
     assert headline(make([[0.6, 0.7]])) == "One trade-off: kind accuracy 0.6 and brief accuracy 0.7."
 
