@@ -8,7 +8,7 @@ single run of one epoch.
 
 from __future__ import annotations
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
@@ -91,9 +91,18 @@ def measure(part: GpuPart, name: str) -> None:
     _ratios(part, ours, plain)
 
 
-def _steps(part: GpuPart, one: float) -> int:
-    """As many steps of `one` second as are measured."""
-    return 2 if part.tiny else int(min(16, max(3, min(6.0, part.left / 6) / one)))
+def _paced(part: GpuPart, data: PairData, run: Callable[[int], None]) -> tuple[int, StepPace]:
+    """Runs as many steps as are measured, after three that warm up: how many, and what they took."""
+
+    def take(steps: int) -> float:
+        return part.seconds(partial(run, steps), repeats=1, warm=0)
+
+    take(1)
+    one = take(2) / 2
+    steps = 2 if part.tiny else int(min(16, max(3, min(6.0, part.left / 6) / one)))
+    part.reset_memory()
+    seconds = take(steps)
+    return steps, StepPace(steps * data.batch / seconds, part.memory(), seconds / steps)
 
 
 def _ours(
@@ -113,21 +122,13 @@ def _ours(
     preferences = PreferenceData(contexts, labels, known, config.data)
     optimizer = optimizer_for(scorer, config)
 
-    def take(steps: int) -> float:
-        part.wait()
-        began = time.perf_counter()
+    def run(steps: int) -> None:
         steps_of = config.changed({"training.steps": steps})
         train(scorer, preferences, steps_of, optimizer, Clock(), lambda line: None, lambda clock: None, part.device)
-        part.wait()
-        return time.perf_counter() - began
 
-    take(1)
-    steps = _steps(part, take(2) / 2)
-    part.reset_memory()
-    seconds = take(steps)
-    pace = StepPace(steps * data.batch / seconds, part.memory(), seconds / steps)
+    steps, pace = _paced(part, data, run)
     used = [c for batch in data.batches(steps, config.seed) for c in batch]
-    share = step_operations(used, scope, body, head) / seconds / peak
+    share = step_operations(used, scope, body, head) / (steps * pace.seconds) / peak
     longest = sorted(contexts, key=lambda c: -c.tokens)[: data.batch]
     planned = step_memory(config, model, longest, DTYPE).peak / pace.memory
     part.tell(
@@ -148,20 +149,11 @@ def _ours(
 def _plain(part: GpuPart, name: str, data: PairData, label: str, checkpointing: bool) -> StepPace:
     model = PlainDpo(random_base(shape(name, part.tiny), part.device, DTYPE, "sdpa"), part.device, checkpointing)
 
-    def take(steps: int) -> float:
-        batches = data.batches(steps, 0)
-        part.wait()
-        began = time.perf_counter()
-        for contexts in batches:
+    def run(steps: int) -> None:
+        for contexts in data.batches(steps, 0):
             model.step(contexts)
-        part.wait()
-        return time.perf_counter() - began
 
-    take(1)
-    steps = _steps(part, take(2) / 2)
-    part.reset_memory()
-    seconds = take(steps)
-    pace = StepPace(steps * data.batch / seconds, part.memory(), seconds / steps)
+    steps, pace = _paced(part, data, run)
     part.tell(
         f"{label}: {pace.pairs:.3g} pairs/s, {steps} steps of {pace.seconds:.3g} s, {pace.memory / 1e9:.4g} GB",
         **_named(label, pairs_per_second=pace.pairs, gigabytes=pace.memory / 1e9),

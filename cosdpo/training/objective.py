@@ -51,10 +51,10 @@ class Objective:
         if self.utilities is not None:
             utilities = self.utilities
             return lambda rewards, losses: utilities.losses(rewards, batch.scores, weights, beta, self.group)
-        labelled = labelled_for(batch.scores)
         if self.smoothing is not None:
             base = self.losses(torch.zeros_like(batch.reference), batch, beta)
             return lambda rewards, losses: self._tchebycheff(weights, losses, base)
+        labelled = labelled_for(batch.scores)
         if self.target == "labels":
             return lambda rewards, losses: conditioned_loss(weights, losses, labelled, self.penalty)
         others = rewards_at_vertices(strategy, batch, weights, beta, self.common(labelled))
