@@ -8,8 +8,9 @@ from matplotlib.lines import Line2D
 
 from cosdpo.arrays import Floats
 from cosdpo.evaluation.between import curve_weights
-from cosdpo.evaluation.front import Front, Main, Measured, build, curve_of
+from cosdpo.evaluation.front import Front, Main, Measured, curve_of
 from cosdpo.simplex import das_dennis
+from tests.built_fronts import built
 
 
 def made_front(m: int, higher_is_better: bool = True, points: int = 4) -> Front:
@@ -17,17 +18,7 @@ def made_front(m: int, higher_is_better: bool = True, points: int = 4) -> Front:
     weights = das_dennis(m, points)
     values = 1 + weights if higher_is_better else 2 - weights
     measured = Measured(values, np.full(m, 1.5), np.full(m, 1.0 if higher_is_better else 2.0), higher_is_better)
-    return build(
-        method="cos",
-        task="ranking",
-        objectives=["a", "b", "c", "d", "e"][:m],
-        seed=0,
-        trained_temperature=1.0,
-        train_seconds=1.0,
-        trained_parameters=1,
-        weights=weights,
-        metrics={"metric": measured},
-    )
+    return built(weights, {"metric": measured}, task="ranking", trained_temperature=1.0)
 
 
 def bent(shift: float = 0.0) -> Front:
@@ -43,19 +34,8 @@ def bent(shift: float = 0.0) -> Front:
     def price(weights: np.ndarray) -> Main:
         return Main(name="KL", metric="nats", higher_is_better=False, base=0.0, values=(weights[:, 0] ** 2).tolist())
 
-    return build(
-        method="cos",
-        task="language",
-        objectives=["a", "b"],
-        seed=0,
-        trained_temperature=0.1,
-        train_seconds=1.0,
-        trained_parameters=1,
-        weights=grid,
-        metrics={"accuracy": measured(grid), "reward": measured(grid)},
-        main=price(grid),
-        curve=curve_of(fine, {"accuracy": measured(fine)}, price(fine)),
-    )
+    along = curve_of(fine, {"accuracy": measured(fine)}, price(fine))
+    return built(grid, {"accuracy": measured(grid), "reward": measured(grid)}, main=price(grid), curve=along)
 
 
 def dots(axes: Axes) -> Floats:

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cosdpo.evaluation.bootstrap import PerContext, hypervolume_deviation
-from cosdpo.evaluation.front import Front, Main, Measured, build, mean_over_folds
+from cosdpo.evaluation.front import Front, Main, Measured, mean_over_folds
 from cosdpo.simplex import das_dennis
+from tests.built_fronts import built
 
 RNG = np.random.default_rng(7)
 CONTEXTS = 300
@@ -73,17 +74,10 @@ def test_a_volume_of_many_objectives_is_not_taken_hundreds_of_times() -> None:
 def front_of(measured: Measured, temperatures: int = 1) -> Front:
     weights = np.tile(das_dennis(2, 4), (temperatures, 1))
     nats = PerContext(np.arange(len(weights) * 3, dtype=float).reshape(-1, 3, 1), np.ones((3, 1)))
-    return build(
-        method="cos",
-        task="language",
-        objectives=["a", "b"],
-        seed=0,
-        trained_temperature=0.1,
-        train_seconds=1.0,
-        trained_parameters=1,
-        weights=weights,
+    return built(
+        weights,
+        {"accuracy": measured},
         temperatures=np.repeat([[0.1, 0.1], [0.2, 0.2]][:temperatures], 5, axis=0),
-        metrics={"accuracy": measured},
         main=Main.of("KL", "nats", nats, 0.0, higher_is_better=False),
     )
 

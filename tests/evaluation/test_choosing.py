@@ -7,24 +7,15 @@ import pytest
 
 from cosdpo.errors import InputError
 from cosdpo.evaluation.choosing import KNEE, choose
-from cosdpo.evaluation.front import Front, Main, Measured, build
+from cosdpo.evaluation.front import Front, Main, Measured
 from cosdpo.simplex import das_dennis
+from tests.built_fronts import built
 
 
 def made(values: np.ndarray, weights: np.ndarray, higher_is_better: bool = True, main: Main | None = None) -> Front:
     m = weights.shape[1]
-    return build(
-        method="cos",
-        task="language",
-        objectives=["a", "b", "c"][:m],
-        seed=0,
-        trained_temperature=0.1,
-        train_seconds=1.0,
-        trained_parameters=1,
-        weights=weights,
-        metrics={"accuracy": Measured(values, np.zeros(m), np.zeros(m), higher_is_better)},
-        main=main,
-    )
+    measured = Measured(values, np.zeros(m), np.zeros(m), higher_is_better)
+    return built(weights, {"accuracy": measured}, main=main)
 
 
 @pytest.fixture

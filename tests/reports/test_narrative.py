@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cosdpo.evaluation.front import Front, Main, Measured, build, main_metric
+from cosdpo.evaluation.front import Front, Main, Measured, main_metric
 from cosdpo.evaluation.numbers import listed, number, over_folds, seconds, short
 from cosdpo.reports.narrative import behind, findings, headline
+from tests.built_fronts import built
 
 GRID = np.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
 
@@ -21,17 +22,12 @@ def make(
     higher_is_better: bool = True,
 ) -> Front:
     measured = Measured(np.asarray(values, dtype=np.float64), np.broadcast_to(base, 2), [0.5, 0.5], higher_is_better)
-    return build(
-        method="cos",
-        task="language",
+    return built(
+        GRID[: len(measured.values)],  # type: ignore[arg-type]
+        {name: measured},
         objectives=["kind", "brief"],
-        seed=0,
-        trained_temperature=0.1,
         train_seconds=60.0,
         train_seconds_total=total,
-        trained_parameters=1,
-        weights=GRID[: len(measured.values)],  # type: ignore[arg-type]
-        metrics={name: measured},
         main=main,
     )
 

@@ -9,10 +9,11 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 
-from cosdpo.evaluation.front import Front, Main, Measured, build
+from cosdpo.evaluation.front import Front, Main, Measured
 from cosdpo.reports.drawing import colour
 from cosdpo.reports.temperature_plot import has_temperatures, shades, temperature_sheet
 from cosdpo.simplex import das_dennis
+from tests.built_fronts import built
 
 RATIOS = [1.0, 0.5, 2.0]
 
@@ -22,17 +23,12 @@ def make(m: int, task: str = "ranking", ratios: Sequence[float] = RATIOS) -> Fro
     grid = das_dennis(m, 4)
     weights, c = np.tile(grid, (len(ratios), 1)), np.repeat(ratios, len(grid))[:, None]
     main = 0.5 - 0.1 * weights[:, :1] / c if task == "ranking" else (1 + weights[:, :1]) / c**2
-    return build(
-        method="cos",
-        task=task,  # type: ignore[arg-type]
-        objectives=["a", "b", "c", "d", "e"][:m],
-        seed=0,
+    return built(
+        weights,
+        {"metric": Measured(0.3 + 0.1 * weights / c, np.full(m, 0.3), np.full(m, 0.3))},
+        task=task,
         trained_temperature=0.5,
-        train_seconds=1.0,
-        trained_parameters=1,
-        weights=weights,
         temperatures=0.5 * c * np.ones(m),
-        metrics={"metric": Measured(0.3 + 0.1 * weights / c, np.full(m, 0.3), np.full(m, 0.3))},
         main=Main(
             name="relevance" if task == "ranking" else "KL to base",
             metric="ndcg@10",
